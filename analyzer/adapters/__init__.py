@@ -1,0 +1,1 @@
+"""Borders of the analyzer: each module wraps one third-party thing."""

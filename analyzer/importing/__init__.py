@@ -1,0 +1,1 @@
+"""From a published Llama checkpoint to a revision on disk, without torch."""
