@@ -11,8 +11,10 @@ from typing import Protocol
 
 Encode = Callable[[str], Sequence[int]]
 
-# A window of this many characters per wanted token nearly always holds enough tokens; if not, it is doubled.
+# A window of this many characters per wanted token nearly always holds enough tokens; if not, it is doubled, up to
+# a bound that keeps a message of nothing but blanks cheap.
 _CHARACTERS_PER_TOKEN = 8
+_MOST_CHARACTERS_PER_TOKEN = 64
 _SEPARATOR = "\n"
 
 
@@ -95,10 +97,12 @@ class _Excerpt:
         """Encodes from one end until `limit` tokens are there; says whether that took the whole text."""
         if self.complete is not None:
             return list(self.complete), True
-        size = max(limit, 1) * _CHARACTERS_PER_TOKEN
+        wanted = max(limit, 1)
+        size = wanted * _CHARACTERS_PER_TOKEN
         while size < len(self.text):
             tokens = self.encode(self.text[-size:] if from_end else self.text[:size])
-            if len(tokens) > limit:  # one spare: the token at the cut may be half a word
+            # One spare token: the one at the cut may be half a word.
+            if len(tokens) > limit or size >= wanted * _MOST_CHARACTERS_PER_TOKEN:
                 return list(tokens), False
             size *= 2
         return list(self.encode(self.text)), True
