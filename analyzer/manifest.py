@@ -6,9 +6,19 @@ from collections.abc import Sequence
 from pathlib import PurePosixPath
 from typing import Annotated, Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    JsonValue,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
-SCHEMA_VERSION = 1
+from analyzer.framing import FrameParameters
+
+SCHEMA_VERSION: Literal[1] = 1
 FILE_NAME = "manifest.json"
 REVISION_NAME_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,99}$"
 
@@ -57,27 +67,38 @@ class Architecture(_Frozen):
 
 
 class PromptFrame(_Frozen):
-    """How a conversation becomes at most `token_limit` tokens.
+    """How a conversation becomes at most `token_limit` tokens: the fields of FrameParameters, explained there.
 
-    `head_share` and `tail_share` split the room of the last user message between its beginning and its end.
     `special_tokens` are the ids of the control tokens a frame may place itself; the same strings inside a
     caller's text are plain text.
     """
 
     token_limit: int = Field(default=128, ge=8, le=8192)
-    head_share: float = Field(default=0.5, ge=0, le=1)
-    tail_share: float = Field(default=0.5, ge=0, le=1)
-    system_tokens: int = Field(default=16, ge=0)
+    system_token_limit: int = Field(default=16, ge=0)
+    earlier_token_reserve: int = Field(default=24, ge=0)
+    turn_token_limit: int = Field(default=40, ge=0)
+    head_share: float = Field(default=0.625, gt=0, le=1)
+    exact_count_characters: int = Field(default=8192, ge=0)
     special_tokens: dict[str, int] = Field(default_factory=dict)
     bos_token_id: int | None = None
     eos_token_id: int | None = None
     chat_template: str | None = None
 
     @model_validator(mode="after")
-    def _shares_fit(self) -> PromptFrame:
-        if self.head_share + self.tail_share > 1 + 1e-9:
-            raise ValueError("head_share and tail_share add up to more than 1")
+    def _leaves_room_for_the_last_message(self) -> PromptFrame:
+        self.parameters()
         return self
+
+    def parameters(self) -> FrameParameters:
+        """Returns what `analyzer.framing` cuts by."""
+        return FrameParameters(
+            token_limit=self.token_limit,
+            system_token_limit=self.system_token_limit,
+            earlier_token_reserve=self.earlier_token_reserve,
+            turn_token_limit=self.turn_token_limit,
+            head_share=self.head_share,
+            exact_count_characters=self.exact_count_characters,
+        )
 
 
 class OutputLayer(_Frozen):

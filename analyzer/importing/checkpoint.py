@@ -58,7 +58,15 @@ class LlamaShape:
     rope_scaling: RopeScaling | None = None
 
     def __post_init__(self) -> None:
-        sizes = (self.layers, self.width, self.heads, self.kv_heads, self.head_width, self.ffn_width, self.vocabulary)
+        sizes = (
+            self.layers,
+            self.width,
+            self.heads,
+            self.kv_heads,
+            self.head_width,
+            self.ffn_width,
+            self.vocabulary,
+        )
         if min(sizes) < 1 or max(sizes) > 2**24:
             raise CheckpointDamagedError(f"impossible sizes in the checkpoint's configuration: {self}")
         if self.heads % self.kv_heads or self.head_width % 2:
@@ -123,7 +131,10 @@ def tensor_shapes(shape: LlamaShape) -> dict[str, tuple[int, ...]]:
         "mlp.up_proj.weight": (shape.ffn_width, shape.width),
         "mlp.down_proj.weight": (shape.width, shape.ffn_width),
     }
-    shapes: dict[str, tuple[int, ...]] = {EMBEDDINGS: (shape.vocabulary, shape.width), FINAL_NORM: (shape.width,)}
+    shapes: dict[str, tuple[int, ...]] = {
+        EMBEDDINGS: (shape.vocabulary, shape.width),
+        FINAL_NORM: (shape.width,),
+    }
     for index in range(shape.layers):
         shapes |= {f"model.layers.{index}.{name}": dimensions for name, dimensions in layer.items()}
     if not shape.tied_embeddings:

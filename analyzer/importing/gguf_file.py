@@ -37,7 +37,11 @@ _LAYER_NAMES = {
     "mlp.up_proj": "ffn_up",
     "mlp.down_proj": "ffn_down",
 }
-_TOP_NAMES = {EMBEDDINGS: "token_embd.weight", FINAL_NORM: "output_norm.weight", OUTPUT: "output.weight"}
+_TOP_NAMES = {
+    EMBEDDINGS: "token_embd.weight",
+    FINAL_NORM: "output_norm.weight",
+    OUTPUT: "output.weight",
+}
 _LAYER = re.compile(r"model\.layers\.(\d+)\.(.+)\.weight")
 # What the gguf package raises on files whose counts fit but whose content does not.
 _READ_ERRORS = (ValueError, IndexError, KeyError, OverflowError, TypeError)
@@ -65,7 +69,10 @@ class GgufCheckpoint:
     @cached_property
     def shape(self) -> LlamaShape:
         """The sizes the metadata gives."""
-        heads, width = self._integer("attention.head_count"), self._integer("embedding_length")
+        heads, width = (
+            self._integer("attention.head_count"),
+            self._integer("embedding_length"),
+        )
         head_width = self._integer("attention.key_length", width // max(heads, 1))
         return LlamaShape(
             layers=self._integer("block_count"),
@@ -137,7 +144,7 @@ class GgufCheckpoint:
             raise UnsupportedArchitectureError(f"rope scaling {kind!r} in a GGUF file is not supported")
         return RopeScaling("linear", float(self._required("rope.scaling.factor")))
 
-    def _required(self, key: str) -> Any:  # noqa: ANN401 - metadata values are of any type
+    def _required(self, key: str) -> Any:
         try:
             return self._metadata[f"llama.{key}"]
         except KeyError:

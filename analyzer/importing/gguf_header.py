@@ -75,13 +75,18 @@ def check_gguf_header(path: Path) -> None:
     """Raises CheckpointDamagedError when the header of the GGUF file does not fit into the file."""
     if path.stat().st_size == 0:
         raise CheckpointDamagedError(f"{path.name} is empty; fetch it again")
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+    with (
+        path.open("rb") as file,
+        mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data,
+    ):
         walk = _Walk(path, data)
         if walk.skip(4) != _MAGIC:
             raise CheckpointDamagedError(f"{path.name} is not a GGUF file")
         version = walk.u32()
         if version not in _VERSIONS:
-            raise CheckpointDamagedError(f"{path.name} is GGUF version {version}; versions 2 and 3 (little endian) are read")
+            raise CheckpointDamagedError(
+                f"{path.name} is GGUF version {version}; versions 2 and 3 (little endian) are read"
+            )
         tensors, values = walk.u64(), walk.u64()
         for _ in range(values):
             walk.string()

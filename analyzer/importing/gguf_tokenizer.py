@@ -7,7 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from analyzer.importing.checkpoint import CheckpointDamagedError, TokenizerSource, UnsupportedArchitectureError
+from analyzer.importing.checkpoint import (
+    CheckpointDamagedError,
+    TokenizerSource,
+    UnsupportedArchitectureError,
+)
 
 _NORMAL, _UNKNOWN, _CONTROL, _USER_DEFINED = 1, 2, 3, 4
 _SPACE = "\u2581"
@@ -15,7 +19,12 @@ _LLAMA3_SPLIT = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*"
     r"|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
-_BYTE_LEVEL = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
+_BYTE_LEVEL = {
+    "type": "ByteLevel",
+    "add_prefix_space": False,
+    "trim_offsets": True,
+    "use_regex": True,
+}
 _SINGLE_DIGITS = {"type": "Digits", "individual_digits": True}
 _PRE_TOKENIZERS: dict[str, dict[str, Any]] = {
     "default": _BYTE_LEVEL,
@@ -24,7 +33,12 @@ _PRE_TOKENIZERS: dict[str, dict[str, Any]] = {
     "llama-bpe": {
         "type": "Sequence",
         "pretokenizers": [
-            {"type": "Split", "pattern": {"Regex": _LLAMA3_SPLIT}, "behavior": "Isolated", "invert": False},
+            {
+                "type": "Split",
+                "pattern": {"Regex": _LLAMA3_SPLIT},
+                "behavior": "Isolated",
+                "invert": False,
+            },
             {**_BYTE_LEVEL, "use_regex": False},
         ],
     },
@@ -91,7 +105,12 @@ def _sentencepiece_bpe(metadata: Mapping[str, Any], vocabulary: _Vocabulary) -> 
     if len(scores) != len(vocabulary.tokens):
         raise CheckpointDamagedError("the GGUF file's vocabulary lacks its scores; fetch it again")
     unknown = next(iter(vocabulary.of_kind(_UNKNOWN)), None)
-    model = _bpe(vocabulary, _merges_from_scores(vocabulary, scores), byte_fallback=True, unk_token=unknown)
+    model = _bpe(
+        vocabulary,
+        _merges_from_scores(vocabulary, scores),
+        byte_fallback=True,
+        unk_token=unknown,
+    )
     prefix = bool(metadata.get("tokenizer.ggml.add_space_prefix", True))
     steps: list[dict[str, Any]] = [{"type": "Prepend", "prepend": _SPACE}] if prefix else []
     steps.append({"type": "Replace", "pattern": {"String": " "}, "content": _SPACE})
@@ -148,7 +167,7 @@ def _bpe(
     }
 
 
-def _document(vocabulary: _Vocabulary, model: dict[str, Any], **parts: Any) -> dict[str, Any]:  # noqa: ANN401
+def _document(vocabulary: _Vocabulary, model: dict[str, Any], **parts: Any) -> dict[str, Any]:
     atoms = [
         {
             "id": index,
@@ -161,5 +180,14 @@ def _document(vocabulary: _Vocabulary, model: dict[str, Any], **parts: Any) -> d
         }
         for token, index in vocabulary.of_kind(_USER_DEFINED).items()
     ]
-    empty = dict.fromkeys(("truncation", "padding", "normalizer", "pre_tokenizer", "post_processor", "decoder"))
+    empty = dict.fromkeys(
+        (
+            "truncation",
+            "padding",
+            "normalizer",
+            "pre_tokenizer",
+            "post_processor",
+            "decoder",
+        )
+    )
     return {"version": "1.0", **empty, "added_tokens": atoms, **parts, "model": model}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -28,7 +28,7 @@ def dequantize_rows(rows: Int8Array, scale: Float32Array) -> Float32Array:
     return rows.astype(np.float32) / scale[:, None]
 
 
-def quantize_in_parts(weight: Float32Array) -> tuple[Int8Array, Float32Array, int]:
+def quantize_in_parts(weight: Float32Array) -> tuple[Int8Array, Float32Array, Literal[1, 2]]:
     """Returns int8 rows, scales and the number of parts (1 or 2) whose sum is `weight` to about 16 bits.
 
     CTranslate2 runs every layer of an int8 model in int8: a float32 output layer is quantised when it is loaded. A
