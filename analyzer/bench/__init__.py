@@ -1,0 +1,1 @@
+"""Measures an analyzer: load generators, histograms, reports. Nothing in the service imports it."""
