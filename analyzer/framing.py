@@ -16,16 +16,21 @@ Encode = Callable[[str], Sequence[int]]
 _CHARACTERS_PER_TOKEN = 8
 _MOST_CHARACTERS_PER_TOKEN = 64
 _SEPARATOR = "\n"
+_FEWEST_TOKENS_OF_LAST_MESSAGE = 8
 
 
 class FramedMessage(Protocol):
     """What the frame needs of a message: `role` is system, user or assistant."""
 
     @property
-    def role(self) -> str: ...
+    def role(self) -> str:
+        """Who speaks."""
+        ...
 
     @property
-    def content(self) -> str: ...
+    def content(self) -> str:
+        """What is said."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +57,7 @@ class FrameParameters:
 
     def __post_init__(self) -> None:
         """Refuses limits that leave the last message no room."""
-        if self.token_limit - self.system_token_limit - self.earlier_token_reserve < 8:
+        if self.token_limit - self.system_token_limit - self.earlier_token_reserve < _FEWEST_TOKENS_OF_LAST_MESSAGE:
             message = f"a frame of {self.token_limit} tokens leaves the last message fewer than 8"
             raise ValueError(message)
         if not 0.0 < self.head_share <= 1.0:

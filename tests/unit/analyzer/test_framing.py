@@ -122,7 +122,7 @@ def test_many_short_turns_stay_within_the_limit(tokenizer: WordTokenizer) -> Non
 @pytest.mark.parametrize("parameters", [{"token_limit": 40}, {"head_share": 0.0}, {"head_share": 1.5}])
 def test_useless_parameters_are_refused(parameters: dict[str, float]) -> None:
     """A frame with no room for the last message, or no head, is a mistake of the revision's author."""
-    with pytest.raises(ValueError, match="frame|head_share"):
+    with pytest.raises(ValueError, match=r"frame|head_share"):
         FrameParameters(**parameters)  # type: ignore[arg-type]
 
 
