@@ -26,7 +26,7 @@ class QuotaViolation:
 
 
 class ServiceError(Exception):
-    """Base of all expected errors: `reason` for programs (UPPER_SNAKE_CASE), `message`, one plain sentence, for people."""
+    """Base of all expected errors: `reason` (UPPER_SNAKE_CASE) for programs, `message` (one sentence) for people."""
 
     code = "UNKNOWN"
 
