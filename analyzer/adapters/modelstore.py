@@ -7,9 +7,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
 import re
 import shutil
 import tempfile
@@ -19,6 +17,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
+from analyzer.files import sha256_of, write_durably
 from analyzer.manifest import (
     FILE_NAME,
     REVISION_NAME_PATTERN,
@@ -30,7 +29,6 @@ from analyzer.manifest import (
 HISTORY_LENGTH = 20
 MAX_REVISION_BYTES = 64 * 2**30
 MAX_MANIFEST_BYTES = 16 * 2**20
-_CHUNK_BYTES = 2**20
 
 
 class ModelStoreError(Exception):
@@ -140,7 +138,7 @@ class ModelStore:
         Raises RevisionExistsError, leaving the old revision as it is, when the name is taken.
         """
         target = self._path(manifest.revision)
-        _write_durably(staged / FILE_NAME, manifest.to_json())
+        write_durably(staged / FILE_NAME, manifest.to_json())
         target.parent.mkdir(parents=True, exist_ok=True)
         staged.chmod(0o755)
         try:
@@ -193,7 +191,7 @@ class ModelStore:
     def rollback(self) -> Revision:
         """Makes the revision that was active before the present one active again, after verifying it."""
         history = self.history()
-        if len(history) < 2:
+        if not history[1:]:
             raise RevisionNotFoundError("no earlier revision was active, so there is nothing to roll back to")
         revision = self.verify(history[1])
         self._point(history[1:])
@@ -201,7 +199,7 @@ class ModelStore:
 
     def _point(self, history: list[str]) -> None:
         self._root.mkdir(parents=True, exist_ok=True)
-        _write_durably(
+        write_durably(
             self._root / "active",
             json.dumps({"history": history[:HISTORY_LENGTH]}) + "\n",
         )
@@ -238,15 +236,6 @@ def file_records(folder: Path) -> dict[str, FileRecord]:
     return {file.name: FileRecord(size=file.stat().st_size, sha256=sha256_of(file)) for file in files}
 
 
-def sha256_of(path: Path) -> str:
-    """Returns the hexadecimal sha256 of a file, read in pieces."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(_CHUNK_BYTES):
-            digest.update(chunk)
-    return digest.hexdigest()
-
-
 def _read_manifest(folder: Path) -> Manifest:
     path = folder / FILE_NAME
     if path.is_symlink():
@@ -269,16 +258,6 @@ def _check_file(path: Path, record: FileRecord) -> None:
         raise RevisionDamagedError(f"{path} has {size} bytes, its manifest says {record.size}; import the model again")
     if sha256_of(path) != record.sha256:
         raise RevisionDamagedError(f"{path} fails its sha256; import the model again")
-
-
-def _write_durably(path: Path, text: str) -> None:
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=".")
-    with os.fdopen(descriptor, "w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    Path(name).chmod(0o644)
-    Path(name).replace(path)
 
 
 def _numbers(text: str) -> tuple[int, ...]:

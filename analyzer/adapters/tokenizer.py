@@ -66,7 +66,8 @@ class HuggingFaceTokenizer:
             self._vocabulary = _token_list(tokenizers.Tokenizer.from_str(content.decode()))
             self._special_ids = (frozenset(special_tokens.values()) | _special_ids(document)) - _unknown_id(document)
             self._tokenizer = tokenizers.Tokenizer.from_str(json.dumps(_text_only(document, self._special_ids)))
-        except Exception as error:  # noqa: BLE001 - tokenizers raises plain Exception for a document it can't use
+        # The tokenizers package raises plain Exception for a document it can't use.
+        except Exception as error:
             raise TokenizerError(f"tokenizer.json can't be read: {error}") from error
 
     @property

@@ -11,6 +11,7 @@ from typing import Any
 import gguf
 import numpy as np
 
+from analyzer.files import sha256_of
 from analyzer.importing.checkpoint import (
     EMBEDDINGS,
     FINAL_NORM,
@@ -88,14 +89,15 @@ class GgufCheckpoint:
             rope_scaling=self._rope_scaling(),
         )
 
-    @property
+    @cached_property
     def base(self) -> BaseWeights:
         """The model's name and licence, as the file states them unless the caller knew better."""
         if self._base is not None:
             return self._base
         name = str(self._metadata.get("general.name") or self._path.stem)
         licence = str(self._metadata.get("general.license") or "unknown")
-        return BaseWeights(name=name, licence=licence, source=f"gguf:{self._path.name}")
+        digest = sha256_of(self._path)
+        return BaseWeights(name=name, licence=licence, source=f"gguf:{self._path.name}", sha256=digest)
 
     @cached_property
     def tokenizer(self) -> TokenizerSource:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from analyzer.files import sha256_of
 from analyzer.importing.checkpoint import (
     OUTPUT,
     CheckpointDamagedError,
@@ -60,14 +62,19 @@ class HuggingFaceCheckpoint:
             rope_scaling=_rope_scaling(self._config),
         )
 
-    @property
+    @cached_property
     def base(self) -> BaseWeights:
-        """The model's name and licence, as far as the folder tells."""
+        """The model's name and licence, as far as the folder tells, and the sha256 of its weights."""
         if self._base is not None:
-            return self._base
+            return self._base.model_copy(update={"sha256": self._weights_sha256()})
         name = str(self._config.get("_name_or_path") or self._folder.resolve().name)
         licence = licence_of_readme(self._folder / "README.md")
-        return BaseWeights(name=name.strip("./") or "model", licence=licence, source=f"folder:{self._folder.name}")
+        return BaseWeights(
+            name=name.strip("./") or "model",
+            licence=licence,
+            source=f"folder:{self._folder.resolve().name}",
+            sha256=self._weights_sha256(),
+        )
 
     @cached_property
     def tokenizer(self) -> TokenizerSource:
@@ -79,6 +86,12 @@ class HuggingFaceCheckpoint:
         if name not in self._file_of:
             raise CheckpointDamagedError(f"{self._folder.name} lacks the tensor {name}; fetch the model again")
         return self._file_of[name].array(name)
+
+    def _weights_sha256(self) -> str:
+        """Returns the checksum of the one weights file, or of the checksums of all, in the order of their names."""
+        files = sorted({str(file.path): file.path for file in self._file_of.values()}.items())
+        digests = [sha256_of(path) for _, path in files]
+        return digests[0] if len(digests) == 1 else hashlib.sha256("\n".join(digests).encode()).hexdigest()
 
     def _integer(self, key: str) -> int:
         value = self._config.get(key)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
-from analyzer.adapters.modelstore import sha256_of
+from analyzer.files import sha256_of
 from analyzer.importing.checkpoint import ImportFailedError
 from analyzer.importing.progress import Progress, silent
 from analyzer.manifest import BaseWeights
@@ -51,6 +51,8 @@ DEFAULT = WheelModel(
         sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
     ),
 )
+
+MODELS = {"default": DEFAULT}
 
 
 def cache_folder(environment: Mapping[str, str]) -> Path:

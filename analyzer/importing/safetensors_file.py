@@ -58,6 +58,11 @@ class SafetensorsFile:
     def __repr__(self) -> str:
         return f"<SafetensorsFile {self._path.name}: {len(self._entries)} tensors>"
 
+    @property
+    def path(self) -> Path:
+        """The file."""
+        return self._path
+
     def names(self) -> list[str]:
         """Returns the names of the tensors in this file."""
         return list(self._entries)
