@@ -18,7 +18,7 @@ _NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 _UNKNOWN = health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
 
 
-class HealthServicer(health_pb2_grpc.HealthServicer):
+class HealthServicer(health_pb2_grpc.HealthServicer):  # type: ignore[misc, unused-ignore]
     """Tells one state for the server as a whole and for each of its services by name."""
 
     def __init__(self, services: Iterable[str]) -> None:

@@ -48,7 +48,7 @@ class RequestInterceptor(grpc.aio.ServerInterceptor):
         if handler is None:
             return None
         method = handler_call_details.method
-        return wrap_handler(handler, _Wrapper(method, self._parser(method, handler)))
+        return wrap_handler(handler, _Wrapper(method, self._parser(method, handler)), None)
 
     def _parser(self, method: str, handler: Handler) -> Parse:
         deserialize = handler.request_deserializer
@@ -119,8 +119,11 @@ class _Wrapper:
         return Internal("INTERNAL_ERROR", "The service failed on this request; its log tells more.")
 
 
-def wrap_handler(handler: Handler, wrapper: Any) -> Handler:
-    """Returns a handler of the same kind that takes unparsed bytes and runs through `wrapper.answer` or `.answers`."""
+def wrap_handler(handler: Handler, wrapper: Any, deserialize: Callable[[bytes], Any] | None) -> Handler:
+    """Returns a handler of the same kind that runs through `wrapper.answer` or, when it yields, `wrapper.answers`.
+
+    With no `deserialize` the wrapper is given bytes.
+    """
     behaviour: Any = handler.unary_unary or handler.unary_stream or handler.stream_unary or handler.stream_stream
     if inspect.isasyncgenfunction(behaviour):
 
@@ -128,12 +131,12 @@ def wrap_handler(handler: Handler, wrapper: Any) -> Handler:
             async for response in wrapper.answers(behaviour, request, context):
                 yield response
 
-        return _same_kind(handler)(yielding, None, handler.response_serializer)
+        return _same_kind(handler)(yielding, deserialize, handler.response_serializer)
 
     async def returning(request: Any, context: Context) -> Any:
         return await wrapper.answer(behaviour, request, context)
 
-    return _same_kind(handler)(returning, None, handler.response_serializer)
+    return _same_kind(handler)(returning, deserialize, handler.response_serializer)
 
 
 def _same_kind(handler: Handler) -> Callable[..., Handler]:

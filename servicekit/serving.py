@@ -96,10 +96,11 @@ def _probe(host: str, port: int) -> None:
             f"host {host!r} can't be resolved ({error.strerror}); use an address of this machine"
         ) from error
     except OSError as error:
-        raise BindError(_bind_sentence(host, port, error)) from error
+        raise BindError(bind_sentence(host, port, error)) from error
 
 
-def _bind_sentence(host: str, port: int, error: OSError) -> str:
+def bind_sentence(host: str, port: int, error: OSError) -> str:
+    """Returns what stands in the way of a port and what to do."""
     if error.errno == errno.EADDRINUSE:
         return f"port {port} is in use: another process listens on {host}; stop it or configure another port"
     if error.errno == errno.EACCES:
