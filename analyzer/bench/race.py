@@ -7,7 +7,6 @@ loads. It reads one JSON line a batch, `{"ids": [[…], …]}`, and answers with
 import json
 import os
 import random
-import statistics
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -39,6 +38,9 @@ class Contender:
     threads: int = 1
     layers: int = 0
     environment: Mapping[str, str] = field(default_factory=dict)
+
+
+Times = dict[str, dict[Shape, list[float]]]
 
 
 class ContenderFailedError(Exception):
@@ -79,6 +81,11 @@ class Lane:
         lines = self._said.read().strip().splitlines()
         return lines[-1] if lines else f"exit code {self._process.wait(5)}"
 
+    def scores(self, ids: list[list[int]]) -> list[float]:
+        """The mean head scores of a batch, one prompt's after another's; empty where the engine gives none."""
+        found = self.ask(ids=ids, output=True)["output"]
+        return [float(value) for row in found for value in row] if isinstance(found, list) else []
+
     def milliseconds(self, ids: list[list[int]]) -> float:
         """The time of one forward pass over the batch."""
         return float(str(self.ask(ids=ids)["ms"]))
@@ -110,13 +117,13 @@ def race(
     rounds: int,
     vocabulary: int,
     progress: Callable[[int, int], None] = lambda _done, _total: None,
-) -> dict[str, dict[Shape, float]]:
-    """Median milliseconds of one forward pass by contender and shape, over `rounds` interleaved rounds.
+) -> Times:
+    """Milliseconds of each forward pass by contender and shape, over `rounds` interleaved rounds.
 
     Two rounds before them warm every contender up and are not counted.
     """
     dice = random.Random(0)
-    times: dict[str, dict[Shape, list[float]]] = {c.name: {shape: [] for shape in shapes} for c in contenders}
+    times: Times = {c.name: {shape: [] for shape in shapes} for c in contenders}
     with ExitStack() as stack:
         lanes = [stack.enter_context(running(contender)) for contender in contenders]
         for turn in range(-2, rounds):
@@ -127,4 +134,4 @@ def race(
                     if turn >= 0:
                         times[lane.contender.name][shape].append(taken)
             progress(turn + 3, rounds + 2)
-    return {name: {shape: statistics.median(found) for shape, found in row.items()} for name, row in times.items()}
+    return times

@@ -1,0 +1,36 @@
+"""A running analyzer as a target to load, directly or through Envoy."""
+
+import grpc
+import grpc.aio
+from tinyroute.analyzer.v1 import analyzer_pb2
+from tinyroute.analyzer.v1.analyzer_pb2_grpc import AnalyzerServiceStub
+from tinyroute.prompt.v1 import prompt_pb2
+
+from analyzer.bench.load import Outcome, Reply
+from analyzer.bench.prompts import PromptSource
+
+_OUTCOMES = {
+    grpc.StatusCode.RESOURCE_EXHAUSTED: Outcome.REFUSED,
+    grpc.StatusCode.DEADLINE_EXCEEDED: Outcome.LATE,
+}
+
+
+class ServiceTarget:
+    """Calls AnalyzePrompt; give one to a load generator as its call."""
+
+    def __init__(self, channel: grpc.aio.Channel, prompts: PromptSource, deadline_seconds: float) -> None:
+        self._stub = AnalyzerServiceStub(channel)
+        self._prompts = prompts
+        self._deadline = deadline_seconds
+
+    async def __call__(self, index: int) -> Reply:
+        """One call with the deadline; a status is an outcome, never an exception."""
+        message = prompt_pb2.Message(role=prompt_pb2.ROLE_USER, content=self._prompts(index))
+        request = analyzer_pb2.AnalyzePromptRequest(messages=[message])
+        try:
+            response = await self._stub.AnalyzePrompt(request, timeout=self._deadline)
+        except grpc.aio.AioRpcError as error:
+            return Reply(_OUTCOMES.get(error.code(), Outcome.FAILED))
+        analysis = response.analysis
+        source = analyzer_pb2.AnalysisSource.Name(analysis.source).removeprefix("ANALYSIS_SOURCE_").lower()
+        return Reply(Outcome.ANSWERED, source, analysis.timings.batch_size, analysis.prompt_token_count)
