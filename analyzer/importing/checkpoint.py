@@ -32,7 +32,11 @@ class UnsupportedArchitectureError(ImportFailedError):
 
 @dataclass(frozen=True)
 class RopeScaling:
-    """Stretching of the rotary positions: `factor` times the trained length."""
+    """Stretching of the rotary positions: `factor` times the trained length.
+
+    "linear" divides every frequency by it; "llama3" only the slow ones, those that turn fewer than
+    `low_freq_factor` times in `original_positions`, with a blend up to `high_freq_factor` turns.
+    """
 
     kind: Literal["linear", "llama3"]
     factor: float

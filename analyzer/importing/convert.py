@@ -18,14 +18,19 @@ from analyzer.importing.checkpoint import (
     ImportFailedError,
     LlamaCheckpoint,
     LlamaShape,
+    RopeScaling,
     TokenizerSource,
-    UnsupportedArchitectureError,
     checked_array,
     tensor_shapes,
 )
 from analyzer.importing.progress import Progress, silent
 from analyzer.importing.quantize import quantize_rows
 from analyzer.manifest import Architecture, OutputLayer
+
+_SCALING_TYPES = {
+    "linear": attention_spec.RotaryScalingType.Linear,
+    "llama3": attention_spec.RotaryScalingType.Llama3,
+}
 
 Quantization: TypeAlias = Literal["int8", "float32"]
 
@@ -86,9 +91,7 @@ def _empty_spec(shape: LlamaShape, layers: int) -> Any:
     grouped = shape.kv_heads != shape.heads
     odd_heads = shape.head_width * shape.heads != shape.width
     scaling = shape.rope_scaling
-    if scaling is not None and scaling.kind != "linear":
-        raise UnsupportedArchitectureError(f"rope scaling {scaling.kind!r} is not supported; only 'linear' is")
-    return transformer_spec.TransformerDecoderModelSpec.from_config(
+    spec = transformer_spec.TransformerDecoderModelSpec.from_config(
         layers,
         shape.heads,
         activation=common_spec.Activation.SWISH,
@@ -97,12 +100,25 @@ def _empty_spec(shape: LlamaShape, layers: int) -> Any:
         rms_norm=True,
         rotary_dim=0,
         rotary_interleave=False,
-        rotary_scaling_type=attention_spec.RotaryScalingType.Linear if scaling else None,
+        rotary_scaling_type=_SCALING_TYPES[scaling.kind] if scaling else None,
         rotary_scaling_factor=scaling.factor if scaling else 1,
         rotary_base=shape.rope_theta,
+        original_max_position_embeddings=scaling.original_positions if scaling else 0,
         num_heads_kv=shape.kv_heads if grouped else None,
         head_dim=shape.head_width if odd_heads else None,
     )
+    if scaling is not None and scaling.kind == "llama3":
+        for layer in spec.decoder.layer:
+            _scale_like_llama3(layer.self_attention, scaling)
+    return spec
+
+
+def _scale_like_llama3(attention: Any, scaling: RopeScaling) -> None:
+    attention.rotary_low_freq_factor = np.float32(scaling.low_freq_factor)
+    attention.rotary_high_freq_factor = np.float32(scaling.high_freq_factor)
+    # The engine reads the factor, but the specification of 4.8.5 has no place for it, so that models written by the
+    # official converter run unscaled; a test compares ours with the formula.
+    object.__setattr__(attention, "rotary_scaling_factor", np.float32(scaling.factor))
 
 
 class _Filling:

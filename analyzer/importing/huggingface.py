@@ -185,4 +185,4 @@ def _rope_scaling(config: Mapping[str, Any]) -> RopeScaling | None:
             )
     except (KeyError, TypeError, ValueError) as error:
         raise CheckpointDamagedError(f"config.json describes its {kind} rope scaling incompletely: {error}") from error
-    raise UnsupportedArchitectureError(f"rope scaling {kind!r} is not supported; 'linear' is")
+    raise UnsupportedArchitectureError(f"rope scaling {kind!r} is not supported; 'linear' and 'llama3' are")
