@@ -45,7 +45,7 @@ class Head(BaseModel):
         """Returns the rows as [k, width]."""
         try:
             flat = np.frombuffer(base64.b64decode(self.rows, validate=True), dtype="<f4")
-            return flat.reshape(-1, self.width).astype(np.float32)
+            return flat.reshape(-1 if flat.size else 1, self.width).astype(np.float32)
         except (ValueError, binascii.Error) as error:
             raise HeadError(f"head {self.revision}: its rows are not float32 rows of width {self.width}") from error
 

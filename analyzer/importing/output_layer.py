@@ -45,7 +45,7 @@ def with_output(
     """
     model = read_model_bin(source / model_bin.FILE_NAME)
     width = model.variable("decoder/layer_norm/gamma").shape[0]
-    if rows.shape != (len(rows), width) or not np.isfinite(rows).all():
+    if rows.shape != (max(len(rows), 1), width) or not np.isfinite(rows).all():
         raise ImportFailedError(f"output rows must be finite and of shape [k, {width}], not {rows.shape}")
     variables = {name: values for name, values in model.variables.items() if not name.startswith(_PROJECTION)}
     variables = _first_layers(variables, layers)

@@ -102,7 +102,7 @@ def test_a_derived_model_can_be_derived_from(base: Path) -> None:
     np.testing.assert_array_equal(forward(folder), first)
 
 
-@pytest.mark.parametrize("rows", [np.ones((2, 63)), np.ones(64), np.full((1, 64), np.inf)])
+@pytest.mark.parametrize("rows", [np.ones((2, 63)), np.ones((0, 64)), np.ones(64), np.full((1, 64), np.inf)])
 def test_rows_that_do_not_fit_are_refused(rows: np.ndarray, base: Path, tmp_path: Path) -> None:
     """The message gives the shape wanted."""
     with pytest.raises(ImportFailedError, match=r"\[k, 64\]"):
