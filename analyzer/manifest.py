@@ -70,7 +70,7 @@ class PromptFrame(_Frozen):
     """How a conversation becomes at most `token_limit` tokens: the fields of FrameParameters, explained there.
 
     `special_tokens` are the ids of the control tokens a frame may place itself; the same strings inside a
-    caller's text are plain text.
+    caller's text are plain text. `add_bos` says that the model expects every text to begin with `bos_token_id`.
     """
 
     token_limit: int = Field(default=128, ge=8, le=8192)
@@ -81,6 +81,7 @@ class PromptFrame(_Frozen):
     exact_count_characters: int = Field(default=8192, ge=0)
     special_tokens: dict[str, int] = Field(default_factory=dict)
     bos_token_id: int | None = None
+    add_bos: bool = False
     eos_token_id: int | None = None
     chat_template: str | None = None
 

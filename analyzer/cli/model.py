@@ -1,7 +1,4 @@
-"""`analyzer model`: the model store on the command line.
-
-Exit codes: 0 done, 1 failed (one sentence on standard error says what to do), 2 wrong usage.
-"""
+"""`analyzer model`: the model store on the command line."""
 
 from __future__ import annotations
 
@@ -49,7 +46,10 @@ layers_option = click.option(
 
 @click.group()
 def model() -> None:
-    """Fetches, imports and switches the models the analyzer serves."""
+    """Fetches, imports and switches the models the analyzer serves.
+
+    Exit codes: 0 done, 1 failed (one sentence on standard error says what to do), 2 wrong usage.
+    """
 
 
 @model.command()

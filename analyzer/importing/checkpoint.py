@@ -94,6 +94,7 @@ class TokenizerSource:
     tokens: tuple[str, ...]
     special_tokens: Mapping[str, int] = field(default_factory=dict)
     bos_token_id: int | None = None
+    add_bos: bool = False
     eos_token_id: int | None = None
     unk_token_id: int | None = None
     chat_template: str | None = None

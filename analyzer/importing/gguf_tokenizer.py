@@ -72,6 +72,7 @@ def tokenizer_from_gguf(metadata: Mapping[str, Any]) -> TokenizerSource:
         tokens=tuple(vocabulary.tokens),
         special_tokens=vocabulary.of_kind(_CONTROL) | vocabulary.of_kind(_UNKNOWN),
         bos_token_id=metadata.get("tokenizer.ggml.bos_token_id"),
+        add_bos=bool(metadata.get("tokenizer.ggml.add_bos_token", model == "llama")),
         eos_token_id=metadata.get("tokenizer.ggml.eos_token_id"),
         unk_token_id=metadata.get("tokenizer.ggml.unknown_token_id"),
         chat_template=metadata.get("tokenizer.chat_template"),

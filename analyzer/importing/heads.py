@@ -15,6 +15,7 @@ from analyzer.importing.checkpoint import Float32Array, ImportFailedError
 from analyzer.importing.revisions import NewOutput, derive
 from analyzer.manifest import REVISION_NAME_PATTERN, GoldenPrompt, Manifest, PromptFrame, Sha256
 
+_TOKENIZER_FIELDS = {"special_tokens", "bos_token_id", "add_bos", "eos_token_id", "chat_template"}
 SHIPPED = Path(__file__).parent.parent / "heads"
 
 
@@ -105,5 +106,5 @@ def _frame(head: Head, manifest: Manifest) -> PromptFrame:
     """Returns the head's cutting rules over the base's tokens."""
     if head.frame is None:
         return manifest.frame
-    tokens = manifest.frame.model_dump(include={"special_tokens", "bos_token_id", "eos_token_id", "chat_template"})
+    tokens = manifest.frame.model_dump(include=_TOKENIZER_FIELDS)
     return head.frame.model_copy(update=tokens)

@@ -7,12 +7,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import tokenizers
+
 from analyzer.adapters.tokenizer import HuggingFaceTokenizer, SentencePieceTokenizer, TokenizerError
 from analyzer.importing.checkpoint import CheckpointDamagedError, ImportFailedError, TokenizerSource
 from analyzer.manifest import TokenizerKind
 
 _MAX_BYTES = 256 * 2**20
-_NAMED = ("bos_token", "eos_token", "unk_token")
+_NAMED = ("eos_token", "unk_token")
 
 
 def tokenizer_from_folder(folder: Path, config: Mapping[str, Any]) -> TokenizerSource:
@@ -25,6 +27,7 @@ def tokenizer_from_folder(folder: Path, config: Mapping[str, Any]) -> TokenizerS
     if len(tokens) > config.get("vocab_size", 0):
         tokens = tokens[: config["vocab_size"]]
     ids = {token: index for index, token in enumerate(tokens)}
+    bos = ids.get(_token_text(settings.get("bos_token")) or "", _first_id(config, "bos_token_id"))
     named = {name: _token_text(settings.get(name)) for name in _NAMED}
     template = settings.get("chat_template")
     separate = folder / "chat_template.jinja"
@@ -33,7 +36,8 @@ def tokenizer_from_folder(folder: Path, config: Mapping[str, Any]) -> TokenizerS
         content=content,
         tokens=tokens,
         special_tokens={tokens[index]: index for index in sorted(special) if index < len(tokens)},
-        bos_token_id=ids.get(named["bos_token"] or "", _first_id(config, "bos_token_id")),
+        bos_token_id=bos,
+        add_bos=bool(settings.get("add_bos_token", _begins_with(kind, content, bos))),
         eos_token_id=ids.get(named["eos_token"] or "", _first_id(config, "eos_token_id")),
         unk_token_id=ids.get(named["unk_token"] or ""),
         chat_template=separate.read_text() if separate.is_file() else template if isinstance(template, str) else None,
@@ -58,6 +62,13 @@ def _read(folder: Path, added: Mapping[str, int]) -> tuple[TokenizerKind, bytes,
         problems.append(str(error))
     reason = "; ".join(problems) or "there is neither tokenizer.model nor tokenizer.json"
     raise CheckpointDamagedError(f"{folder.name} has no usable tokenizer: {reason}")
+
+
+def _begins_with(kind: TokenizerKind, content: bytes, bos: int | None) -> bool:
+    """Says whether the model's own tokenizer puts `bos` first: Llama's SentencePiece does, unless told otherwise."""
+    if kind == "sentencepiece":
+        return bos is not None
+    return tokenizers.Tokenizer.from_str(content.decode()).encode("a").ids[:1] == [bos]
 
 
 def _content(path: Path) -> bytes:

@@ -133,6 +133,7 @@ def _frame(tokenizer: TokenizerSource) -> PromptFrame:
     return PromptFrame(
         special_tokens=dict(tokenizer.special_tokens),
         bos_token_id=tokenizer.bos_token_id,
+        add_bos=tokenizer.add_bos,
         eos_token_id=tokenizer.eos_token_id,
         chat_template=tokenizer.chat_template,
     )

@@ -125,6 +125,26 @@ def test_the_tinyllama_configuration_gives_its_shape(original: RandomCheckpoint,
     assert tensor_shapes(shape)["model.layers.21.self_attn.k_proj.weight"] == (256, 2048)
 
 
+@pytest.mark.parametrize(("settings", "expected"), [({}, False), ({"add_bos_token": True}, True)])
+def test_whether_a_text_begins_with_bos_is_kept(
+    settings: dict[str, bool],
+    expected: bool,  # noqa: FBT001 - a table's column
+    original: RandomCheckpoint,
+    tmp_path: Path,
+) -> None:
+    """From the tokenizer's own habit, unless its configuration says otherwise."""
+    folder = write_huggingface(tmp_path / "m", original)
+    (folder / "tokenizer_config.json").write_text(json.dumps({"bos_token": "<|im_start|>", **settings}))
+    assert HuggingFaceCheckpoint(folder).tokenizer.add_bos is expected
+
+
+def test_llamas_sentencepiece_begins_with_bos(original: RandomCheckpoint, tmp_path: Path) -> None:
+    """As TinyLlama's does."""
+    folder = write_huggingface(tmp_path / "m", original)
+    train_sentencepiece(folder)
+    assert HuggingFaceCheckpoint(folder).tokenizer.add_bos
+
+
 @pytest.mark.parametrize(
     ("config", "theta", "scaling"),
     [
