@@ -8,8 +8,8 @@ from tinyroute.analyzer.v1 import analyzer_pb2, analyzer_pb2_grpc
 
 from router.adapters.wire.analyses import MalformedAnalysis, analysis
 from router.adapters.wire.requests import messages_to_wire
-from router.analysis import Analysis, RungFailed, SkipReason
-from router.request import Message
+from router.analysis import Analysis, Rung, RungFailed, SkipReason
+from router.request import Message, RouteRequest
 from servicekit.deadline import Deadline
 from servicekit.status import received_status
 
@@ -53,6 +53,8 @@ def open_channel(target: str) -> grpc.aio.Channel:
 class AnalyzerRung:
     """Asks the analyzers over a channel that it does not own."""
 
+    name = Rung.SELF_HOSTED
+
     def __init__(self, channel: grpc.aio.Channel, bucket: Bucket, headers: Headers = dict) -> None:
         self._channel = channel
         self._stub = analyzer_pb2_grpc.AnalyzerServiceStub(channel)
@@ -62,13 +64,13 @@ class AnalyzerRung:
     def __repr__(self) -> str:
         return f"AnalyzerRung({self._channel.get_state().name})"
 
-    async def analyse(self, tenant: str, messages: Sequence[Message], deadline: Deadline) -> Analysis:
+    async def analyze(self, request: RouteRequest, deadline: Deadline) -> Analysis:
         """The analysis. Raises RungFailed. A call before the first connection waits for it within the deadline."""
-        request = analyzer_pb2.AnalyzePromptRequest(messages=messages_to_wire(messages))
-        metadata = {TENANT_KEY: tenant, AFFINITY_KEY: self._bucket(messages), **self._headers()}
+        question = analyzer_pb2.AnalyzePromptRequest(messages=messages_to_wire(request.messages))
+        metadata = {TENANT_KEY: request.tenant, AFFINITY_KEY: self._bucket(request.messages), **self._headers()}
         try:
             response = await self._stub.AnalyzePrompt(
-                request, timeout=deadline.remaining(), metadata=tuple(metadata.items())
+                question, timeout=deadline.remaining(), metadata=tuple(metadata.items())
             )
             return analysis(response.analysis)
         except grpc.aio.AioRpcError as error:

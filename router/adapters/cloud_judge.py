@@ -16,11 +16,12 @@ from typing import Any
 
 import openai
 
-from router.adapters.openai_client import Endpoint, Headers, connect, first_choice, usage_of
+from router.adapters.openai_client import Endpoint, Headers, connect
 from router.adapters.openai_failures import backend_failed
-from router.analysis import Analysis, AnalysisSource, RungFailed, SkipReason
+from router.adapters.openai_shapes import first_choice, usage_of
+from router.analysis import Analysis, AnalysisSource, Rung, RungFailed, SkipReason
 from router.answer import AttemptOutcome, BackendFailed, Usage
-from router.request import Message
+from router.request import Message, RouteRequest
 from servicekit.deadline import Deadline
 
 SUCCESS_BY_LABEL: Mapping[str, tuple[float, float, float]] = {
@@ -73,6 +74,8 @@ class Verdict:
 class CloudJudge:
     """Asks one endpoint, once a call. `close` it at the end."""
 
+    name = Rung.CLOUD_TINY
+
     def __init__(self, endpoint: Endpoint, price: Price, headers: Headers = dict) -> None:
         self._endpoint = endpoint
         self._price = price
@@ -87,9 +90,9 @@ class CloudJudge:
         """Closes its connections."""
         await self._client.close()
 
-    async def analyse(self, messages: Sequence[Message], deadline: Deadline) -> Analysis:
+    async def analyze(self, request: RouteRequest, deadline: Deadline) -> Analysis:
         """The analysis, billed. Raises RungFailed, with what the attempt cost all the same."""
-        completion = await self._ask(messages, deadline)
+        completion = await self._ask(request.messages, deadline)
         usage = usage_of(completion)
         cost = self._price(self._endpoint.model, usage) if usage is not None else None
         verdict = verdict_of(completion)
@@ -100,7 +103,7 @@ class CloudJudge:
             confidence=verdict.confidence,
             source=AnalysisSource.CLOUD_TINY,
             prompt_token_count=0,
-            truncated=is_cut(messages),
+            truncated=is_cut(request.messages),
             revision=self._endpoint.model,
             cost_micros=cost,
         )

@@ -2,23 +2,30 @@
 
 import asyncio
 from contextlib import aclosing
+from dataclasses import replace
 
 import pytest
 
-from router.adapters.openai_client import Endpoint, OpenAIBackend, generation_body
+from router.adapters.openai_client import Endpoint, OpenAIBackend, Place
+from router.adapters.openai_shapes import generation_body
 from router.answer import AttemptOutcome, BackendFailed, Chunk, FinishReason, Usage
-from router.request import Generation, Message, ResponseFormatType, Role
+from router.request import Generation, Message, ResponseFormatType, Role, RouteRequest, Tier
 from servicekit.deadline import Deadline
 from tests.support.fake_openai import FakeOpenAI, Reply, cut_inside_a_character, html, status
 
 MESSAGES = (Message(Role.SYSTEM, "Be brief."), Message(Role.USER, "What is a monad?"))
 
 
+REQUEST = RouteRequest("r", "local", MESSAGES)
+PLACE = Place("b", Tier.SMALL, weight=1, context_window=4096, max_output_tokens=256)
+
+
 async def ask(server: FakeOpenAI, *, seconds: float = 5.0, generation: Generation | None = None) -> list[Chunk]:
     """All chunks of one answer."""
-    backend = OpenAIBackend("b", Endpoint(server.base_url, "m", "secret-key"))
+    backend = OpenAIBackend(PLACE, Endpoint(server.base_url, "m", "secret-key"))
     try:
-        stream = backend.stream(MESSAGES, generation or Generation(), Deadline.after(seconds))
+        request = replace(REQUEST, generation=generation or Generation())
+        stream = backend.stream(request, 9, Deadline.after(seconds))
         return [chunk async for chunk in stream]
     finally:
         await backend.close()
@@ -34,7 +41,7 @@ async def test_an_answer_comes_in_pieces_and_ends_with_reason_and_usage() -> Non
 
 async def test_the_request_carries_messages_settings_and_key() -> None:
     """What the caller set is sent under the API's names, and nothing else."""
-    generation = Generation(9, 0.5, 0.9, ("END",), 3, ResponseFormatType.JSON_SCHEMA, '{"type": "object"}')
+    generation = Generation(5, 0.5, 0.9, ("END",), 3, ResponseFormatType.JSON_SCHEMA, '{"type": "object"}')
     async with FakeOpenAI() as server:
         await ask(server, generation=generation)
     seen = server.seen[0]
@@ -62,7 +69,6 @@ def test_unset_settings_are_not_sent() -> None:
     """The backend's defaults stay the backend's."""
     assert generation_body(Generation()) == {}
     assert generation_body(Generation(temperature=0.0, seed=0)) == {"temperature": 0.0, "seed": 0}
-    assert generation_body(Generation(max_output_tokens=5), "max_completion_tokens") == {"max_completion_tokens": 5}
 
 
 @pytest.mark.parametrize(
@@ -108,9 +114,9 @@ async def test_every_fault_is_one_outcome(reply: Reply, outcome: AttemptOutcome)
 
 async def test_nobody_listening_is_unavailable() -> None:
     """A refused connection is told at once."""
-    backend = OpenAIBackend("b", Endpoint("http://127.0.0.1:9/v1", "m"))
+    backend = OpenAIBackend(PLACE, Endpoint("http://127.0.0.1:9/v1", "m"))
     with pytest.raises(BackendFailed) as failed:
-        await anext(backend.stream(MESSAGES, Generation(), Deadline.after(5)))
+        await anext(backend.stream(REQUEST, 9, Deadline.after(5)))
     assert failed.value.outcome is AttemptOutcome.UNAVAILABLE
     await backend.close()
 
@@ -186,8 +192,8 @@ async def test_a_break_after_the_finish_reason_breaks_nothing() -> None:
 async def test_leaving_the_stream_closes_the_connection() -> None:
     """A caller that goes away stops the backend's work."""
     async with FakeOpenAI(Reply(("a",) * 100, between_pieces=0.05)) as server:
-        backend = OpenAIBackend("b", Endpoint(server.base_url, "m"))
-        async with aclosing(backend.stream(MESSAGES, Generation(), Deadline.after(30))) as stream:
+        backend = OpenAIBackend(PLACE, Endpoint(server.base_url, "m"))
+        async with aclosing(backend.stream(REQUEST, 9, Deadline.after(30))) as stream:
             assert (await anext(stream)).text == "a"
         await asyncio.sleep(0.1)
         assert server.abandoned == 1

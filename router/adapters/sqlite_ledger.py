@@ -1,0 +1,199 @@
+"""The ledger's store in SQLite (WAL): records in, sums and verdicts out. Every method blocks; call it in a thread."""
+
+import json
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from router.adapters.sqlite_schema import migrate
+from router.records import RequestRecord
+from router.request import Tier
+
+BUSY_SECONDS = 2.0
+
+DIMENSIONS = {
+    "TENANT": "requests.tenant",
+    "TEAM": "requests.team",
+    "FEATURE": "requests.feature",
+    "TIER": "requests.tier",
+    "BACKEND": "requests.backend",
+    "DAY": "requests.day",
+}
+"""What usage is grouped by: the wire's names, and nothing of a caller's gets into the SQL."""
+
+USAGE = """
+    WITH tried AS (
+        SELECT record, COUNT(*) AS attempts,
+            SUM(input_tokens) AS input_tokens, SUM(output_tokens) AS output_tokens
+        FROM attempts GROUP BY record
+    )
+    SELECT {groups}
+        COUNT(*), COALESCE(SUM(attempts), 0), COALESCE(SUM(input_tokens), 0), COALESCE(SUM(output_tokens), 0),
+        COALESCE(SUM(cost_micros), 0) AS cost, COALESCE(SUM(analysis_cost_micros), 0),
+        COALESCE(SUM(top_tier_micros - cost_micros), 0), SUM(cost_micros IS NULL)
+    FROM requests LEFT JOIN tried USING (record)
+    WHERE time >= ? AND time < ? AND (? = '' OR tenant = ?)
+    {clause} ORDER BY cost DESC
+"""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A record and where in the spool it stood."""
+
+    segment: str
+    offset: int
+    record: RequestRecord
+
+
+@dataclass(frozen=True)
+class UsageSum:
+    """Sums over one group; money in micro-dollars."""
+
+    group: tuple[str, ...]
+    requests: int
+    attempts: int
+    input_tokens: int
+    output_tokens: int
+    cost_micros: int
+    analysis_cost_micros: int
+    saved_micros: int
+    cost_unknown: int
+
+
+class SqliteLedger:
+    """One file. Each piece of work opens a connection: cheap beside the work, and a disk that heals heals it too."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __repr__(self) -> str:
+        return f"SqliteLedger({self._path})"
+
+    def migrate(self) -> None:
+        """Makes or updates the file."""
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        with closing(self._open()) as connection:
+            migrate(connection)
+
+    def moved_bytes(self) -> dict[str, int]:
+        """How much of each segment is in the store."""
+        with closing(self._open()) as connection:
+            return dict(connection.execute("SELECT name, moved_bytes FROM segments"))
+
+    def take(self, segment: str, begin: int, end: int, entries: Iterable[Entry]) -> bool:
+        """Keeps the entries of one piece of a segment, all or none; False when another process took it before."""
+        with self._transaction() as connection:
+            row = connection.execute("SELECT moved_bytes FROM segments WHERE name = ?", (segment,)).fetchone()
+            if (row[0] if row else 0) != begin:
+                return False
+            for entry in entries:
+                _insert(connection, entry)
+            connection.execute("INSERT OR REPLACE INTO segments VALUES (?, ?)", (segment, end))
+        return True
+
+    def forget(self, segment: str) -> None:
+        """Drops the memory of a segment that is deleted."""
+        with self._transaction() as connection:
+            connection.execute("DELETE FROM segments WHERE name = ?", (segment,))
+
+    def usage(self, dimensions: Sequence[str], start: str, end: str, tenant: str = "") -> list[UsageSum]:
+        """Sums by the dimensions named (keys of DIMENSIONS), dearest first; times in ISO 8601, UTC."""
+        columns = [DIMENSIONS[name] for name in dimensions]
+        clause = f"GROUP BY {', '.join(columns)}" if columns else ""
+        groups = "".join(f"{column}, " for column in columns)
+        query = USAGE.format(groups=groups, clause=clause)
+        with closing(self._open()) as connection:
+            rows = connection.execute(query, (start, end, tenant, tenant)).fetchall()
+        # Without groups SQL gives one row even for nothing at all.
+        return [_sum(row, dimensions) for row in rows if row[len(dimensions)]]
+
+    def knows(self, tenant: str, request_id: str) -> bool:
+        """Whether the tenant's request is in the store."""
+        query = "SELECT 1 FROM requests WHERE tenant = ? AND request_id = ? LIMIT 1"
+        with closing(self._open()) as connection:
+            return connection.execute(query, (tenant, request_id)).fetchone() is not None
+
+    def put_outcome(self, tenant: str, request_id: str, score: float, preferred_tier: int | None, time: str) -> bool:
+        """Keeps a verdict; whether it replaced an earlier one."""
+        key = (tenant, request_id)
+        with self._transaction() as connection:
+            found = connection.execute("SELECT 1 FROM outcomes WHERE tenant = ? AND request_id = ?", key).fetchone()
+            connection.execute(
+                "INSERT OR REPLACE INTO outcomes VALUES (?, ?, ?, ?, ?)", (*key, score, preferred_tier, time)
+            )
+        return found is not None
+
+    def _open(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(self._path, timeout=BUSY_SECONDS, isolation_level=None)
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = NORMAL")
+        return connection
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        with closing(self._open()) as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield connection
+            except BaseException:
+                connection.execute("ROLLBACK")
+                raise
+            connection.execute("COMMIT")
+
+
+def _insert(connection: sqlite3.Connection, entry: Entry) -> None:
+    record = entry.record
+    values: dict[str, Any] = {
+        "segment": entry.segment,
+        "segment_offset": entry.offset,
+        "request_id": record.request_id,
+        "tenant": record.tenant,
+        "rpc": record.rpc,
+        "time": record.time,
+        "day": record.time[:10],
+        "status": record.status,
+        "reason": record.reason,
+        "team": record.team,
+        "feature": record.feature,
+        "labels": json.dumps(dict(record.labels)),
+        "session_id": record.session_id,
+        "decided_tier": record.decided_tier,
+        "tier": record.tier,
+        "backend": record.backend,
+        "cause": record.cause,
+        "policy_revision": record.policy_revision,
+        "price_revision": record.price_revision,
+        "cost_micros": record.cost_micros,
+        "top_tier_micros": record.top_tier_micros,
+        "analysis_source": record.analysis.source,
+        "analysis_cost_micros": record.analysis.cost_micros,
+        "analysis": json.dumps(vars(record.analysis)),
+        "predicted_success": json.dumps(dict(record.predicted_success)),
+        "timings": json.dumps(dict(record.timings)),
+    }
+    row = _insert_into(connection, "requests", values)
+    for position, attempt in enumerate(record.attempts):
+        _insert_into(connection, "attempts", {"record": row, "position": position, **vars(attempt)})
+
+
+def _insert_into(connection: sqlite3.Connection, table: str, values: dict[str, Any]) -> int | None:
+    names, marks = ", ".join(values), ", ".join("?" * len(values))
+    # Names come from this file and from the record's own fields, never from a caller.
+    cursor = connection.execute(f"INSERT INTO {table} ({names}) VALUES ({marks})", tuple(values.values()))  # noqa: S608
+    return cursor.lastrowid
+
+
+def _sum(row: Sequence[Any], dimensions: Sequence[str]) -> UsageSum:
+    width = len(dimensions)
+    group = tuple(_shown(name, value) for name, value in zip(dimensions, row[:width], strict=True))
+    return UsageSum(group, *(int(value or 0) for value in row[width:]))
+
+
+def _shown(dimension: str, value: Any) -> str:
+    if value is None:
+        return ""
+    return Tier(value).name if dimension == "TIER" else str(value)
