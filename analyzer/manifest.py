@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import PurePosixPath
 from typing import Annotated, Literal, TypeAlias
 
@@ -89,6 +90,11 @@ class PromptFrame(_Frozen):
     def _leaves_room_for_the_last_message(self) -> PromptFrame:
         self.parameters()
         return self
+
+    @classmethod
+    def of(cls, parameters: FrameParameters) -> PromptFrame:
+        """Returns a frame that cuts like `parameters`, its tokens still to be filled in."""
+        return cls(**asdict(parameters))
 
     def parameters(self) -> FrameParameters:
         """Returns what `analyzer.framing` cuts by."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, Protocol, TypeAlias
@@ -16,6 +17,7 @@ Float32Array: TypeAlias = npt.NDArray[np.float32]
 EMBEDDINGS = "model.embed_tokens.weight"
 FINAL_NORM = "model.norm.weight"
 OUTPUT = "lm_head.weight"
+_LARGEST_SIZE = 2**24
 
 
 class ImportFailedError(Exception):
@@ -71,15 +73,22 @@ class LlamaShape:
             self.ffn_width,
             self.vocabulary,
         )
-        if min(sizes) < 1 or max(sizes) > 2**24:
+        if not all(type(size) is int and 1 <= size <= _LARGEST_SIZE for size in sizes):
             raise CheckpointDamagedError(f"impossible sizes in the checkpoint's configuration: {self}")
         if self.heads % self.kv_heads or self.head_width % 2:
             raise UnsupportedArchitectureError(
                 f"{self.heads} heads over {self.kv_heads} key-value heads of width {self.head_width} "
                 "is not a Llama attention layout"
             )
-        if not (self.rope_theta > 0 and self.rms_epsilon > 0):
-            raise CheckpointDamagedError("rope theta and RMS epsilon must be positive")
+        if not all(math.isfinite(number) and number > 0 for number in (self.rope_theta, self.rms_epsilon)):
+            raise CheckpointDamagedError("rope theta and RMS epsilon must be positive numbers")
+
+
+def number(value: object, name: str) -> float:
+    """Returns a configuration value as a float; raises CheckpointDamagedError when it is none."""
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value)
+    raise CheckpointDamagedError(f"{name} is {value!r}, which is not a number")
 
 
 @dataclass(frozen=True)

@@ -180,9 +180,13 @@ class _Filling:
 
 def _configure(config: Any, tokenizer: TokenizerSource, shape: LlamaShape) -> None:
     tokens = ct2_vocabulary(tokenizer, shape.vocabulary)
-    config.unk_token = tokens[tokenizer.unk_token_id or 0]
-    config.bos_token = tokens[tokenizer.bos_token_id or 0]
-    config.eos_token = tokens[tokenizer.eos_token_id or 0]
+
+    def token(index: int | None) -> str:
+        return tokens[index] if index is not None and 0 <= index < len(tokens) else tokens[0]
+
+    config.unk_token = token(tokenizer.unk_token_id)
+    config.bos_token = token(tokenizer.bos_token_id)
+    config.eos_token = token(tokenizer.eos_token_id)
     config.layer_norm_epsilon = shape.rms_epsilon
 
 

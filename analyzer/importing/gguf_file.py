@@ -22,6 +22,7 @@ from analyzer.importing.checkpoint import (
     RopeScaling,
     TokenizerSource,
     UnsupportedArchitectureError,
+    number,
 )
 from analyzer.importing.gguf_header import check_gguf_header
 from analyzer.importing.gguf_tokenizer import tokenizer_from_gguf
@@ -82,9 +83,9 @@ class GgufCheckpoint:
             kv_heads=self._integer("attention.head_count_kv", heads),
             head_width=head_width,
             ffn_width=self._integer("feed_forward_length"),
-            vocabulary=len(self._metadata.get("tokenizer.ggml.tokens") or ()),
-            rope_theta=float(self._metadata.get("llama.rope.freq_base", 10000.0)),
-            rms_epsilon=float(self._required("attention.layer_norm_rms_epsilon")),
+            vocabulary=len(self.tokenizer.tokens),
+            rope_theta=number(self._metadata.get("llama.rope.freq_base", 10000.0), "llama.rope.freq_base"),
+            rms_epsilon=number(self._required("attention.layer_norm_rms_epsilon"), "the RMS epsilon"),
             tied_embeddings="output.weight" not in self._tensors,
             rope_scaling=self._rope_scaling(),
         )
@@ -144,7 +145,7 @@ class GgufCheckpoint:
             return None
         if kind != "linear":
             raise UnsupportedArchitectureError(f"rope scaling {kind!r} in a GGUF file is not supported")
-        return RopeScaling("linear", float(self._required("rope.scaling.factor")))
+        return RopeScaling("linear", number(self._required("rope.scaling.factor"), "llama.rope.scaling.factor"))
 
     def _required(self, key: str) -> Any:
         try:

@@ -71,18 +71,24 @@ def tokenizer_from_gguf(metadata: Mapping[str, Any]) -> TokenizerSource:
         content=json.dumps(document, ensure_ascii=False).encode(),
         tokens=tuple(vocabulary.tokens),
         special_tokens=vocabulary.of_kind(_CONTROL) | vocabulary.of_kind(_UNKNOWN),
-        bos_token_id=metadata.get("tokenizer.ggml.bos_token_id"),
+        bos_token_id=_id(metadata, "bos", vocabulary),
         add_bos=bool(metadata.get("tokenizer.ggml.add_bos_token", model == "llama")),
-        eos_token_id=metadata.get("tokenizer.ggml.eos_token_id"),
-        unk_token_id=metadata.get("tokenizer.ggml.unknown_token_id"),
-        chat_template=metadata.get("tokenizer.chat_template"),
+        eos_token_id=_id(metadata, "eos", vocabulary),
+        unk_token_id=_id(metadata, "unknown", vocabulary),
+        chat_template=template if isinstance(template := metadata.get("tokenizer.chat_template"), str) else None,
     )
+
+
+def _id(metadata: Mapping[str, Any], name: str, vocabulary: _Vocabulary) -> int | None:
+    value = metadata.get(f"tokenizer.ggml.{name}_token_id")
+    return value if isinstance(value, int) and 0 <= value < len(vocabulary.tokens) else None
 
 
 def _vocabulary(metadata: Mapping[str, Any]) -> _Vocabulary:
     tokens = metadata.get("tokenizer.ggml.tokens") or []
     kinds = metadata.get("tokenizer.ggml.token_type") or [_NORMAL] * len(tokens)
-    if not tokens or len(kinds) != len(tokens):
+    texts = isinstance(tokens, list) and all(isinstance(token, str) for token in tokens)
+    if not tokens or not texts or not isinstance(kinds, list) or len(kinds) != len(tokens):
         raise CheckpointDamagedError("the GGUF file holds no complete vocabulary; fetch it again")
     if len(set(tokens)) != len(tokens):
         raise CheckpointDamagedError("the GGUF file's vocabulary names a token twice")
@@ -91,19 +97,32 @@ def _vocabulary(metadata: Mapping[str, Any]) -> _Vocabulary:
 
 def _byte_level_bpe(metadata: Mapping[str, Any], vocabulary: _Vocabulary) -> dict[str, Any]:
     split = metadata.get("tokenizer.ggml.pre", "default")
-    if split not in _PRE_TOKENIZERS:
+    if not isinstance(split, str) or split not in _PRE_TOKENIZERS:
         raise UnsupportedArchitectureError(
             f"the GGUF file splits words the {split!r} way, known are {', '.join(_PRE_TOKENIZERS)}; "
             "import the model's Hugging Face folder instead"
         )
-    merges = [pair.split(" ") for pair in metadata.get("tokenizer.ggml.merges") or ()]
+    merges = _merges(metadata, vocabulary)
     model = _bpe(vocabulary, merges, ignore_merges=split == "llama-bpe")
     return _document(vocabulary, model, pre_tokenizer=_PRE_TOKENIZERS[split], decoder=_BYTE_LEVEL)
 
 
+def _merges(metadata: Mapping[str, Any], vocabulary: _Vocabulary) -> list[list[str]]:
+    pairs, known = metadata.get("tokenizer.ggml.merges") or [], set(vocabulary.tokens)
+    if not isinstance(pairs, list):
+        raise CheckpointDamagedError("the GGUF file's merges are no list; fetch it again")
+    merges = []
+    for pair in pairs:
+        left, _, right = str(pair).partition(" ")
+        if not known >= {left, right, left + right}:
+            raise CheckpointDamagedError("the GGUF file merges tokens its vocabulary lacks; fetch it again")
+        merges.append([left, right])
+    return merges
+
+
 def _sentencepiece_bpe(metadata: Mapping[str, Any], vocabulary: _Vocabulary) -> dict[str, Any]:
     scores = metadata.get("tokenizer.ggml.scores") or []
-    if len(scores) != len(vocabulary.tokens):
+    if len(scores) != len(vocabulary.tokens) or not all(isinstance(score, float) for score in scores):
         raise CheckpointDamagedError("the GGUF file's vocabulary lacks its scores; fetch it again")
     unknown = next(iter(vocabulary.of_kind(_UNKNOWN)), None)
     model = _bpe(

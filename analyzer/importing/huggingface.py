@@ -19,6 +19,7 @@ from analyzer.importing.checkpoint import (
     RopeScaling,
     TokenizerSource,
     UnsupportedArchitectureError,
+    number,
 )
 from analyzer.importing.huggingface_tokenizer import tokenizer_from_folder
 from analyzer.importing.safetensors_file import SafetensorsFile
@@ -47,17 +48,17 @@ class HuggingFaceCheckpoint:
     def shape(self) -> LlamaShape:
         """The sizes config.json gives."""
         heads, width = self._integer("num_attention_heads"), self._integer("hidden_size")
-        head_width = self._config.get("head_dim") or width // max(heads, 1)
+        head_width = self._integer("head_dim", width // max(heads, 1))
         return LlamaShape(
             layers=self._integer("num_hidden_layers"),
             width=width,
             heads=heads,
-            kv_heads=self._config.get("num_key_value_heads") or heads,
+            kv_heads=self._integer("num_key_value_heads", heads),
             head_width=head_width,
             ffn_width=self._integer("intermediate_size"),
             vocabulary=self._integer("vocab_size"),
             rope_theta=_rope_theta(self._config),
-            rms_epsilon=float(self._config.get("rms_norm_eps", 1e-6)),
+            rms_epsilon=number(self._config.get("rms_norm_eps", 1e-6), "rms_norm_eps"),
             tied_embeddings=bool(self._config.get("tie_word_embeddings", False)) or OUTPUT not in self._file_of,
             rope_scaling=_rope_scaling(self._config),
         )
@@ -93,8 +94,10 @@ class HuggingFaceCheckpoint:
         digests = [sha256_of(path) for _, path in files]
         return digests[0] if len(digests) == 1 else hashlib.sha256("\n".join(digests).encode()).hexdigest()
 
-    def _integer(self, key: str) -> int:
+    def _integer(self, key: str, default: int | None = None) -> int:
         value = self._config.get(key)
+        if value is None:
+            value = default
         if not isinstance(value, int):
             raise CheckpointDamagedError(f"config.json gives no number for {key}")
         return value
@@ -160,11 +163,14 @@ def _refuse_what_is_not_plain_llama(config: Mapping[str, Any]) -> None:
 
 
 def _rope(config: Mapping[str, Any]) -> dict[str, Any]:
-    return config.get("rope_parameters") or config.get("rope_scaling") or {}
+    rope = config.get("rope_parameters") or config.get("rope_scaling") or {}
+    if not isinstance(rope, dict):
+        raise CheckpointDamagedError(f"config.json describes its rotary positions as {rope!r}")
+    return rope
 
 
 def _rope_theta(config: Mapping[str, Any]) -> float:
-    return float(_rope(config).get("rope_theta") or config.get("rope_theta") or 10000.0)
+    return number(_rope(config).get("rope_theta") or config.get("rope_theta") or 10000.0, "rope_theta")
 
 
 def _rope_scaling(config: Mapping[str, Any]) -> RopeScaling | None:

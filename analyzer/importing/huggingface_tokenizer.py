@@ -10,7 +10,7 @@ from typing import Any
 import tokenizers
 
 from analyzer.adapters.tokenizer import HuggingFaceTokenizer, SentencePieceTokenizer, TokenizerError
-from analyzer.importing.checkpoint import CheckpointDamagedError, ImportFailedError, TokenizerSource
+from analyzer.importing.checkpoint import CheckpointDamagedError, ImportFailedError, TokenizerSource, number
 from analyzer.manifest import TokenizerKind
 
 _MAX_BYTES = 256 * 2**20
@@ -24,8 +24,7 @@ def tokenizer_from_folder(folder: Path, config: Mapping[str, Any]) -> TokenizerS
     """
     settings = _optional_json(folder / "tokenizer_config.json")
     kind, content, tokens, special = _read(folder, _added_specials(settings))
-    if len(tokens) > config.get("vocab_size", 0):
-        tokens = tokens[: config["vocab_size"]]
+    tokens = tokens[: int(number(config.get("vocab_size"), "vocab_size"))]
     ids = {token: index for index, token in enumerate(tokens)}
     bos = ids.get(_token_text(settings.get("bos_token")) or "", _first_id(config, "bos_token_id"))
     named = {name: _token_text(settings.get(name)) for name in _NAMED}
@@ -89,7 +88,7 @@ def _added_specials(settings: Mapping[str, Any]) -> dict[str, int]:
     if not isinstance(decoder, dict):
         return {}
     entries = {index: entry for index, entry in decoder.items() if isinstance(entry, dict) and index.isdigit()}
-    return {str(entry["content"]): int(index) for index, entry in entries.items() if entry.get("special")}
+    return {str(entry.get("content")): int(index) for index, entry in entries.items() if entry.get("special")}
 
 
 def _first_id(config: Mapping[str, Any], key: str) -> int | None:

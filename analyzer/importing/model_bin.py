@@ -20,6 +20,7 @@ import numpy.typing as npt
 from analyzer.importing.checkpoint import ImportFailedError
 
 BINARY_VERSION = 6
+_MAX_RANK = 8
 FILE_NAME = "model.bin"
 _TYPES = tuple(np.dtype(name) for name in ("float32", "int8", "int16", "int32", "float16"))
 
@@ -92,8 +93,10 @@ def _read_variable(cursor: _Cursor) -> tuple[str, Variable]:
     name = cursor.name()
     dimensions = tuple(cursor.number("<I") for _ in range(cursor.number("<B")))
     type_id, size = cursor.number("<B"), cursor.number("<I")
-    if type_id >= len(_TYPES):
-        raise ModelBinError(f"variable {name} has type {type_id}, which this release can't read")
+    if type_id >= len(_TYPES) or len(dimensions) > _MAX_RANK:
+        raise ModelBinError(
+            f"variable {name} has type {type_id} and rank {len(dimensions)}, which this release can't read"
+        )
     expected = _TYPES[type_id].itemsize
     for dimension in dimensions:
         expected *= dimension

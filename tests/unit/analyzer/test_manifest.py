@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from analyzer.manifest import Manifest, ManifestError, OutputLayer, is_plain_name
+from analyzer.framing import FrameParameters
+from analyzer.manifest import Manifest, ManifestError, OutputLayer, PromptFrame, is_plain_name
 from tests.support.manifests import make_manifest
 
 
@@ -78,3 +79,10 @@ def test_two_parts_merge_into_one_score_a_row() -> None:
     assert OutputLayer(kind="rows", rows=2).merge([1.0, 2.0]) == [1.0, 2.0]
     with pytest.raises(ValueError, match="expected 4 columns"):
         OutputLayer(kind="rows", rows=2, parts=2).merge([1.0, 2.0])
+
+
+def test_a_frame_holds_the_parameters_it_was_made_of() -> None:
+    """What a head was trained with is what its revision cuts with."""
+    parameters = FrameParameters(token_limit=96, system_token_limit=8, head_share=0.75)
+    assert PromptFrame.of(parameters).parameters() == parameters
+    assert PromptFrame().parameters() == FrameParameters()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 import gguf
@@ -162,6 +163,39 @@ def test_flipped_bytes_never_crash_the_reader(data: st.DataObject, tmp_path: Pat
         read_everything(damaged)
     except ImportFailedError as error:
         assert str(error)  # noqa: PT017 - both outcomes are right
+
+
+KEYS = [
+    "general.architecture",
+    "llama.embedding_length",
+    "llama.attention.head_count",
+    "llama.attention.head_count_kv",
+    "llama.rope.freq_base",
+    "llama.rope.scaling.type",
+    "llama.attention.layer_norm_rms_epsilon",
+    "tokenizer.ggml.model",
+    "tokenizer.ggml.pre",
+    "tokenizer.ggml.tokens",
+    "tokenizer.ggml.token_type",
+    "tokenizer.ggml.merges",
+    "tokenizer.ggml.bos_token_id",
+    "tokenizer.chat_template",
+]
+
+
+@pytest.mark.parametrize("key", KEYS)
+@pytest.mark.parametrize("value", ["x", -1, 0, 1.5, [], [1], ["a"], ["a", "a"], True, None], ids=repr)
+def test_any_junk_in_the_metadata_ends_in_a_typed_error_or_a_model(
+    key: str, value: object, original: RandomCheckpoint, tmp_path: Path
+) -> None:
+    """No value of any type under any key crashes the import."""
+    from analyzer.importing.convert import convert  # noqa: PLC0415 - only after the runtime is prepared
+
+    read = GgufCheckpoint(write_gguf(tmp_path / "m.gguf", original))
+    read._metadata = {**read._metadata, key: value}
+    with contextlib.suppress(ImportFailedError):
+        read._refuse_what_is_not_plain_llama()
+        convert(read, tmp_path)
 
 
 @pytest.mark.parametrize("architecture", ["gemma2", "qwen2"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import struct
 from pathlib import Path
@@ -245,6 +246,37 @@ def test_a_damaged_configuration_is_named(content: str, original: RandomCheckpoi
     (folder / "config.json").write_text(content)
     with pytest.raises(ImportFailedError, match=r"config\.json|SiLU|model"):
         assert HuggingFaceCheckpoint(folder).shape
+
+
+KEYS = [
+    "model_type",
+    "hidden_act",
+    "hidden_size",
+    "num_attention_heads",
+    "num_key_value_heads",
+    "head_dim",
+    "num_hidden_layers",
+    "vocab_size",
+    "rope_theta",
+    "rope_scaling",
+    "rope_parameters",
+    "rms_norm_eps",
+    "bos_token_id",
+    "eos_token_id",
+]
+
+
+@pytest.mark.parametrize("key", KEYS)
+@pytest.mark.parametrize("value", ["x", -1, 0, 1.5, [], [1], {}, {"a": []}, None, True, 10**30, float("nan")], ids=repr)
+def test_any_junk_in_the_configuration_ends_in_a_typed_error_or_a_model(
+    key: str, value: object, original: RandomCheckpoint, tmp_path: Path
+) -> None:
+    """No value of any type in any key crashes the import."""
+    from analyzer.importing.convert import convert  # noqa: PLC0415 - only after the runtime is prepared
+
+    folder = write_huggingface(tmp_path / "m", original, **{key: value})
+    with contextlib.suppress(ImportFailedError):
+        convert(HuggingFaceCheckpoint(folder), tmp_path)
 
 
 def write_raw(path: Path, tensors: dict[str, tuple[str, np.ndarray]]) -> None:
