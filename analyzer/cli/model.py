@@ -246,11 +246,11 @@ def _facts(revision: Revision, active: str | None) -> dict[str, Any]:
 
 
 def _table(rows: list[dict[str, Any]]) -> None:
-    table = Table("", Column("revision", no_wrap=True), "base", "layers", "judge", "MB", "licence")
+    columns = ("", "revision", "layers", "judge", "MB", "licence")
+    table = Table(*(Column(name, no_wrap=True) for name in columns))
     for row in rows:
         mark = "*" if row["active"] else ""
-        size = f"{row['bytes'] / 1e6:.0f}"
-        table.add_row(mark, row["revision"], row["base"], row["layers"], row["judge"], size, row["licence"])
+        table.add_row(mark, row["revision"], row["layers"], row["judge"], f"{row['bytes'] / 1e6:.0f}", row["licence"])
     Console().print(table)
 
 
