@@ -247,7 +247,7 @@ def _facts(revision: Revision, active: str | None) -> dict[str, Any]:
 
 def _table(rows: list[dict[str, Any]]) -> None:
     columns = ("", "revision", "layers", "judge", "MB", "licence")
-    table = Table(*(Column(name, no_wrap=True) for name in columns))
+    table = Table(*(Column(name, no_wrap=True) for name in columns), box=None, pad_edge=False)
     for row in rows:
         mark = "*" if row["active"] else ""
         table.add_row(mark, row["revision"], row["layers"], row["judge"], f"{row['bytes'] / 1e6:.0f}", row["licence"])
