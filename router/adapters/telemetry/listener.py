@@ -151,7 +151,7 @@ def rung_of(decision: Decision) -> str:
     if decision.analysis is None:
         return "DEFAULT"
     cloud = decision.analysis.source is AnalysisSource.CLOUD_TINY
-    return (Rung.CLOUD_TINY if cloud else Rung.SELF_HOSTED).value
+    return Rung.CLOUD_TINY.value if cloud else Rung.SELF_HOSTED.value
 
 
 def record_facts(record: RequestRecord) -> dict[str, Any]:

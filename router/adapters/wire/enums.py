@@ -26,7 +26,8 @@ class EnumMap(Generic[Member]):
         zero = wire.DESCRIPTOR.values_by_number[0].name
         prefix = zero.removesuffix("UNSPECIFIED")
         names = {value.name.removeprefix(prefix): value.number for value in wire.DESCRIPTOR.values}
-        self.name = wire.DESCRIPTOR.full_name
+        self.descriptor = wire.DESCRIPTOR
+        self.core = core
         self._to_core = {number: core[name] for name, number in names.items() if number or name in core.__members__}
         self._to_wire = {member: names[member.name] for member in core if member.name in names}
 
@@ -39,7 +40,7 @@ class EnumMap(Generic[Member]):
         return 0 if member is None else self._to_wire.get(member, 0)
 
     def __repr__(self) -> str:
-        return f"EnumMap({self.name}: {len(self._to_core)} values)"
+        return f"EnumMap({self.descriptor.full_name}: {len(self._to_core)} values)"
 
 
 ROLE = EnumMap(prompt_pb2.Role, Role)
