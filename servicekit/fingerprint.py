@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import struct
 import unicodedata
 import zlib
 from collections.abc import Sequence
@@ -38,14 +39,16 @@ class Signature:
     """What must be equal in near-duplicates (`meaning`), and how they are worded (`sketch`)."""
 
     meaning: bytes
-    sketch: tuple[int, ...]
+    sketch: bytes
+    """Hashes of 32 bits, ascending."""
+
     word_count: int
 
     def similarity(self, other: Signature) -> float:
         """Returns the estimated Jaccard similarity of the wordings, 0..1; 0 when the meanings differ."""
         if self.meaning != other.meaning:
             return 0.0
-        mine, theirs = set(self.sketch), set(other.sketch)
+        mine, theirs = set(_unpacked(self.sketch)), set(_unpacked(other.sketch))
         smallest = sorted(mine | theirs)[:_SKETCH_SIZE]
         return sum(value in mine and value in theirs for value in smallest) / len(smallest)
 
@@ -118,9 +121,14 @@ def _shingles(words: Sequence[str]) -> list[str]:
     return [*words, *(f"{left} {right}" for left, right in pairwise(words))]
 
 
-def _sketch(shingles: Sequence[str]) -> tuple[int, ...]:
+def _sketch(shingles: Sequence[str]) -> bytes:
     """Returns the smallest distinct hashes, ascending; all of them when there are few."""
-    return tuple(sorted({_hash(shingle) for shingle in shingles})[:_SKETCH_SIZE])
+    smallest = sorted({_hash(shingle) for shingle in shingles})[:_SKETCH_SIZE]
+    return struct.pack(f">{len(smallest)}I", *smallest)
+
+
+def _unpacked(sketch: bytes) -> tuple[int, ...]:
+    return struct.unpack(f">{len(sketch) // 4}I", sketch)
 
 
 def _hash(text: str) -> int:
