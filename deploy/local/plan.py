@@ -117,9 +117,9 @@ def analyzer_plan(settings: StackSettings, index: int) -> ProcessPlan:
         ready=lambda: grpc_serving(address, ANALYZER_SERVICE),
         environment={
             f"{prefix}LISTEN__PORT": str(ports.first_analyzer + index),
-            f"{prefix}LISTEN__ADMIN_PORT": str(ports.first_analyzer_admin + index),
-            f"{prefix}LISTEN__METRICS_PORT": str(ports.first_analyzer_metrics + index),
-            f"{prefix}ENGINE__THREADS": str(settings.threads),
+            f"{prefix}ADMIN__PORT": str(ports.first_analyzer_admin + index),
+            f"{prefix}METRICS__PORT": str(ports.first_analyzer_metrics + index),
+            f"{prefix}MODEL__THREADS": str(settings.threads),
             **telemetry_environment(settings, f"analyzer-{index + 1}"),
         },
         stop_seconds=15,
