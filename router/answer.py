@@ -115,7 +115,18 @@ class Timings:
     plan: float | None = None
     dispatch: float | None = None
     time_to_first_token: float | None = None
-    analyzer: AnalyzerTimings = AnalyzerTimings()
+    analyzer: AnalyzerTimings = field(default_factory=AnalyzerTimings)
+
+
+@dataclass(frozen=True)
+class Preview:
+    """The decision that a request would get, and what it cost to make."""
+
+    request_id: str
+    decision: Decision
+    cost: Cost
+    timings: Timings
+    trace_id: str = ""
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from router.analysis import Analysis, Rung, RungFailed, SkippedRung, SkipReason
 from router.breaker import Breaker, Permit
-from router.observer import Fault, Observer, RungFinished, notify
+from router.observer import Fault, Observer, RungFinished, Stage, notify, staged
 from router.ports import AnalysisRung
 from router.pricing import total_micros
 from router.request import RouteRequest
@@ -70,6 +70,10 @@ class Cascade:
 
         Nothing a rung does wrong gets out of here; only cancellation does.
         """
+        with staged(self.observer, Stage.ANALYSIS, request):
+            return await self._climb_down(request, deadline, may_pay=may_pay)
+
+    async def _climb_down(self, request: RouteRequest, deadline: Deadline, *, may_pay: bool) -> Finding:
         limit = deadline.share(self.share_of_deadline)
         skipped: list[SkippedRung] = []
         costs: list[int | None] = []

@@ -7,8 +7,7 @@ weaker ones had chosen.
 
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
-from types import MappingProxyType
+from dataclasses import dataclass, field
 
 from router.abilities import Recalibration, success_at, unchanged
 from router.analysis import Analysis
@@ -17,6 +16,8 @@ from router.decision import Cause, Decision, Exclusion, TierEstimate
 from router.explanation import Choosing, explain, explain_budget, explain_refusal
 from router.request import Constraints, Tier
 from servicekit.errors import FailedPrecondition, QuotaViolation, ResourceExhausted, Unavailable
+
+REFERENCE_ABILITIES: Mapping[Tier, float] = {Tier.SMALL: 0.0, Tier.MEDIUM: 1.0, Tier.LARGE: 2.0}
 
 ROUNDING = 1e-12
 """Keeps a tier that is exactly good enough from failing by the last bit."""
@@ -31,7 +32,7 @@ class Policy:
     """
 
     revision: str
-    abilities: Mapping[Tier, float] = MappingProxyType({Tier.SMALL: 0.0, Tier.MEDIUM: 1.0, Tier.LARGE: 2.0})
+    abilities: Mapping[Tier, float] = field(default_factory=lambda: REFERENCE_ABILITIES)
     quality_target: float = 0.95
     confidence_threshold: float = 0.3
     default_tier: Tier = Tier.MEDIUM

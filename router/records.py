@@ -94,6 +94,7 @@ class RequestRecord:
     time: str
     status: str
     reason: str = ""
+    finish_reason: str = "UNSPECIFIED"
     team: str = ""
     feature: str = ""
     labels: Mapping[str, str] = field(default_factory=dict)
