@@ -1,93 +1,106 @@
-"""From settings to the parts they describe: no connection is made, nothing runs yet."""
+"""Builds routers: what a configuration may change is made anew, what requests leave behind is kept."""
 
 import datetime as dt
-from collections.abc import Callable, Mapping
+import time
+from dataclasses import dataclass, replace
 
-from pydantic import HttpUrl
-
+from router import catalogue
 from router.adapters.cloud_judge import CloudJudge
-from router.adapters.openai_client import Endpoint, Headers, OpenAIBackend, Place
+from router.adapters.telemetry import TelemetryObserver
+from router.admission import Admission, AdmissionLimits
+from router.analysis import Rung
 from router.answer import Usage
-from router.policy import Policy
-from router.pricing import Price, PriceBook
-from router.request import Tier
-from router.settings import (
-    BackendSettings,
-    CloudAnalysisSettings,
-    ModelPrice,
-    PolicySettings,
-    PriceSettings,
-    RouterSettings,
-)
-from servicekit.secret import SecretRef
-
-Environment = Mapping[str, str]
-
-
-def price_book(settings: PriceSettings) -> PriceBook:
-    """The prices, each from the first moment (UTC) of its day on."""
-    prices = {model: tuple(_price(each) for each in entries) for model, entries in settings.models.items()}
-    return PriceBook(settings.revision, prices)
+from router.attempt import Surroundings
+from router.books import Books
+from router.breaker import Breaker
+from router.budgets import Unlimited
+from router.cascade import CLOUD_TINY_LIMITS, SELF_HOSTED_LIMITS, Cascade, Step
+from router.dispatch import Dispatcher
+from router.planning import Planner
+from router.pool import ClientPool
+from router.ports import AnalysisRung, Ledger
+from router.routing import Router
+from router.sessions import SessionLimits, Sessions
+from router.settings import RouterSettings
+from router.terms import Terms
+from router.tokens import RoughTokens
 
 
-def _price(settings: ModelPrice) -> Price:
-    return Price(
-        input=settings.input_micros_per_mtok,
-        output=settings.output_micros_per_mtok,
-        effective_from=dt.datetime.combine(settings.effective_from, dt.time(), dt.UTC),
-        cached=settings.cached_micros_per_mtok,
-        reasoning=settings.reasoning_micros_per_mtok,
-    )
+def utc_now() -> dt.datetime:
+    """The date, for prices and ledger rows."""
+    return dt.datetime.now(dt.UTC)
 
 
-def policy(settings: PolicySettings) -> Policy:
-    """The configuration's own policy."""
-    return Policy(
-        revision=settings.revision,
-        abilities={Tier[name]: ability for name, ability in settings.abilities.items()},
-        quality_target=settings.quality_target,
-        confidence_threshold=settings.confidence_threshold,
-        default_tier=Tier[settings.default_tier],
-    )
+@dataclass(frozen=True)
+class Foundation:
+    """What outlives every configuration."""
+
+    analyzer: AnalysisRung
+    observer: TelemetryObserver
+    ledger: Ledger
+    pool: ClientPool
 
 
-def backends(settings: RouterSettings, environment: Environment, headers: Headers) -> list[OpenAIBackend]:
-    """All backends, weakest tier first. Raises SecretError when a key can't be read."""
-    return [
-        backend(each, tier, environment, headers)
-        for tier in Tier
-        if tier.name in settings.tiers
-        for each in settings.tiers[tier.name].backends  # type: ignore[index]  # the keys are the tiers' names
-    ]
+@dataclass(frozen=True)
+class Built:
+    """One configuration's router, and the terms it goes by."""
+
+    settings: RouterSettings
+    router: Router
+    terms: Terms
 
 
-def backend(settings: BackendSettings, tier: Tier, environment: Environment, headers: Headers) -> OpenAIBackend:
-    """One backend."""
-    place = Place(settings.name, tier, settings.weight, settings.context_window, settings.max_output_tokens)
-    key = secret(settings.api_key, environment)
-    endpoint = Endpoint(_text(settings.base_url), settings.model, key, settings.max_tokens_field)
-    return OpenAIBackend(place, endpoint, headers)
+class Workshop:
+    """Builds a router for each configuration in turn; what requests leave behind passes from one to the next."""
 
+    def __init__(self, foundation: Foundation, settings: RouterSettings) -> None:
+        self._foundation = foundation
+        self._tokens = RoughTokens()
+        self._sessions = Sessions(SessionLimits(seconds=settings.policy.session_seconds))
+        self._budgets = Unlimited()
+        limits = AdmissionLimits(concurrent=settings.limits.concurrent_requests)
+        self._admission = Admission(limits, foundation.observer)
+        self._breakers = {rung: Breaker(rung.value) for rung in Rung}
 
-def cloud_judge(
-    settings: CloudAnalysisSettings, prices: Callable[[], PriceBook], environment: Environment, headers: Headers
-) -> CloudJudge | None:
-    """The cloud rung; None when the operator has switched it off."""
-    if not settings.enabled or settings.base_url is None:
-        return None
-    key = secret(settings.api_key, environment)
-    endpoint = Endpoint(_text(settings.base_url), settings.model, key, settings.max_tokens_field)
+    def build(self, settings: RouterSettings) -> Built:
+        """The router of these settings. Raises SecretError, and has changed nothing then."""
+        keys, cloud = self._foundation.pool.endpoints(settings)
+        prices = catalogue.price_book(settings.prices)
 
-    def price(model: str, usage: Usage) -> int | None:
-        return prices().price(usage, model, dt.datetime.now(dt.UTC))
+        def price(model: str, usage: Usage) -> int | None:
+            return prices.price(usage, model, utc_now())
 
-    return CloudJudge(endpoint, price, headers)
+        judge = self._foundation.pool.judge(cloud, price)
+        terms = Terms(catalogue.policy(settings.policy), prices, self._foundation.pool.fleet(keys))
+        return Built(settings, self._router(terms, self._cascade(settings, judge)), terms)
 
+    def breakers(self) -> list[Breaker]:
+        """All there are, for metrics."""
+        return [*self._breakers.values(), *self._foundation.pool.breakers()]
 
-def secret(reference: SecretRef | None, environment: Environment) -> str:
-    """The key behind a reference; empty when none is needed."""
-    return reference.read(environment).get_secret_value() if reference is not None else ""
+    def _cascade(self, settings: RouterSettings, judge: CloudJudge | None) -> Cascade:
+        observer = self._foundation.observer
+        own = replace(SELF_HOSTED_LIMITS, at_most_seconds=settings.analyzer.timeout_ms / 1000)
+        steps = {
+            Rung.SELF_HOSTED: Step(
+                observer.traced_rung(self._foundation.analyzer),
+                self._breakers[Rung.SELF_HOSTED],
+                own,
+                enabled=settings.analyzer.enabled,
+            )
+        }
+        if judge is not None:
+            cloud = replace(CLOUD_TINY_LIMITS, at_most_seconds=settings.cloud_analysis.timeout_ms / 1000)
+            steps[Rung.CLOUD_TINY] = Step(observer.traced_rung(judge), self._breakers[Rung.CLOUD_TINY], cloud)
+        return Cascade(steps, observer=observer)
 
-
-def _text(url: HttpUrl) -> str:
-    return str(url).rstrip("/")
+    def _router(self, terms: Terms, cascade: Cascade) -> Router:
+        observer = self._foundation.observer
+        return Router(
+            terms=lambda: terms,
+            admission=self._admission,
+            cascade=cascade,
+            planner=Planner(self._sessions, self._budgets, self._tokens, observer, utc_now),
+            dispatcher=Dispatcher(Surroundings(self._tokens, observer, time.monotonic, utc_now)),
+            books=Books(self._foundation.ledger, self._budgets, self._sessions, observer, utc_now),
+        )

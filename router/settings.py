@@ -64,7 +64,7 @@ class PolicySettings(ConfigModel):
 
     revision: Name = "configured"
     quality_target: PositiveShare = 0.95
-    confidence_threshold: Share = 0.1
+    confidence_threshold: Share = 0.3
     abilities: dict[TierName, Annotated[float, Field(ge=0, le=2)]] = Field(
         default={"SMALL": 0.0, "MEDIUM": 1.0, "LARGE": 2.0}
     )

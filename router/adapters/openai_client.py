@@ -10,7 +10,7 @@ from openai.types.chat import ChatCompletionChunk
 
 from router.adapters.openai_failures import backend_failed
 from router.adapters.openai_shapes import Progress, generation_body
-from router.answer import Chunk
+from router.answer import AttemptOutcome, BackendFailed, Chunk
 from router.request import RouteRequest, Tier
 from servicekit.deadline import Deadline
 
@@ -79,6 +79,18 @@ class OpenAIBackend:
     async def close(self) -> None:
         """Closes its connections."""
         await self._client.close()
+
+    async def models(self, deadline: Deadline) -> list[str]:
+        """Names of the models the endpoint lists: a call that costs nothing. Raises BackendFailed."""
+        try:
+            async with asyncio.timeout(deadline.remaining()):
+                page = await self._client.models.list(timeout=deadline.remaining())
+        except (openai.OpenAIError, TimeoutError, OSError, ValueError) as error:
+            raise backend_failed(error, started=False) from error
+        listed = getattr(page, "data", None)
+        if not isinstance(listed, list):
+            raise BackendFailed(AttemptOutcome.BACKEND_ERROR, "not a list of models")
+        return [str(getattr(model, "id", "")) for model in listed]
 
     async def stream(
         self, request: RouteRequest, max_output_tokens: int, deadline: Deadline

@@ -11,6 +11,7 @@ from typing import Any
 from router.adapters.sqlite_schema import migrate
 from router.records import RequestRecord
 from router.request import Tier
+from router.usage import UsageSum
 
 BUSY_SECONDS = 2.0
 
@@ -47,21 +48,6 @@ class Entry:
     segment: str
     offset: int
     record: RequestRecord
-
-
-@dataclass(frozen=True)
-class UsageSum:
-    """Sums over one group; money in micro-dollars."""
-
-    group: tuple[str, ...]
-    requests: int
-    attempts: int
-    input_tokens: int
-    output_tokens: int
-    cost_micros: int
-    analysis_cost_micros: int
-    saved_micros: int
-    cost_unknown: int
 
 
 class SqliteLedger:
@@ -157,6 +143,7 @@ def _insert(connection: sqlite3.Connection, entry: Entry) -> None:
         "day": record.time[:10],
         "status": record.status,
         "reason": record.reason,
+        "finish_reason": record.finish_reason,
         "team": record.team,
         "feature": record.feature,
         "labels": json.dumps(dict(record.labels)),

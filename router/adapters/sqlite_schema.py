@@ -15,6 +15,7 @@ MIGRATIONS: tuple[str, ...] = (
         day TEXT NOT NULL,
         status TEXT NOT NULL,
         reason TEXT NOT NULL,
+        finish_reason TEXT NOT NULL,
         team TEXT NOT NULL,
         feature TEXT NOT NULL,
         labels TEXT NOT NULL,

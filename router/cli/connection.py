@@ -26,17 +26,17 @@ class Connection:
         return grpc.aio.insecure_channel(self.target, options=(("grpc.enable_retries", 0),))
 
 
-def router_stub(channel: grpc.aio.Channel) -> router_pb2_grpc.RouterServiceAsyncStub:
+def router_stub(channel: grpc.aio.Channel) -> "router_pb2_grpc.RouterServiceAsyncStub":
     """Callers' view."""
     return router_pb2_grpc.RouterServiceStub(channel)
 
 
-def policy_stub(channel: grpc.aio.Channel) -> admin_pb2_grpc.PolicyServiceAsyncStub:
+def policy_stub(channel: grpc.aio.Channel) -> "admin_pb2_grpc.PolicyServiceAsyncStub":
     """Operators' view of policies."""
     return admin_pb2_grpc.PolicyServiceStub(channel)
 
 
-def usage_stub(channel: grpc.aio.Channel) -> admin_pb2_grpc.UsageServiceAsyncStub:
+def usage_stub(channel: grpc.aio.Channel) -> "admin_pb2_grpc.UsageServiceAsyncStub":
     """Operators' view of costs."""
     return admin_pb2_grpc.UsageServiceStub(channel)
 

@@ -1,6 +1,7 @@
 """The router as OpenTelemetry sees it: the only importers of opentelemetry in this service."""
 
+from router.adapters.telemetry.instruments import watch_breakers, watch_ledger
 from router.adapters.telemetry.listener import TelemetryObserver
-from router.adapters.telemetry.traced import TracedBackend, TracedRung, current_trace_id, trace_headers
+from router.adapters.telemetry.rung_spans import current_trace_id, trace_headers
 
-__all__ = ["TelemetryObserver", "TracedBackend", "TracedRung", "current_trace_id", "trace_headers"]
+__all__ = ["TelemetryObserver", "current_trace_id", "trace_headers", "watch_breakers", "watch_ledger"]

@@ -12,11 +12,13 @@ from opentelemetry.semconv._incubating.attributes import gen_ai_attributes as ge
 from opentelemetry.trace import Span, Tracer
 
 from router import attributes
+from router.adapters.telemetry.attempt_spans import OpenAttempts, TracedBackend, end_attempt
 from router.adapters.telemetry.instruments import Instruments, make_instruments
-from router.adapters.telemetry.traced import analysis_facts, fail, span_name
+from router.adapters.telemetry.rung_spans import TracedRung, analysis_facts, fail, span_name
 from router.analysis import AnalysisSource, Rung, SkipReason
 from router.decision import Decision
 from router.observer import AttemptFinished, Decided, Fault, FirstToken, Observer, Refused, RungFinished, Settled, Stage
+from router.ports import AnalysisRung, Backend
 from router.records import RequestRecord
 from router.request import RouteRequest, Tier
 
@@ -41,6 +43,21 @@ class TelemetryObserver(Observer):
     def __init__(self, tracer: Tracer, meter: Meter) -> None:
         self._tracer = tracer
         self._instruments: Instruments = make_instruments(meter)
+        self._attempts = OpenAttempts()
+
+    def traced_rung(self, rung: AnalysisRung) -> TracedRung:
+        """The rung inside spans."""
+        return TracedRung(rung, self._tracer)
+
+    def traced_backend(self, backend: Backend) -> TracedBackend:
+        """The backend inside spans, which this observer ends when it hears how the call ended."""
+        return TracedBackend(backend, self._tracer, self._attempts)
+
+    @contextmanager
+    def item(self, name: str) -> Iterator[None]:
+        """A span around one item of a batch, as its own request."""
+        with self._tracer.start_as_current_span(name, record_exception=False):
+            yield
 
     @contextmanager
     def stage(self, stage: Stage, request: RouteRequest) -> Iterator[None]:
@@ -91,8 +108,9 @@ class TelemetryObserver(Observer):
         self._instruments.first_chunk.record(fact.seconds, {attributes.BACKEND: fact.backend})
 
     def attempt_finished(self, fact: AttemptFinished) -> None:
-        """Measures duration and tokens."""
+        """Ends the call's span, and measures duration and tokens."""
         attempt = fact.attempt
+        end_attempt(self._attempts.take(fact.request_id, attempt.backend), attempt)
         told = {attributes.BACKEND: attempt.backend, attributes.TIER: attempt.tier.name}
         self._instruments.attempt_duration.record(
             attempt.duration,

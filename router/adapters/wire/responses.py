@@ -4,7 +4,7 @@ from google.protobuf.duration_pb2 import Duration
 from tinyroute.router.v1 import router_pb2
 
 from router.adapters.wire import enums
-from router.answer import Answer, Attempt, Cost, Timings, Usage
+from router.answer import Answer, Attempt, Cost, Preview, Timings, Usage
 from router.decision import Decision, TierEstimate
 
 NANOS = 1_000_000_000
@@ -117,4 +117,28 @@ def route_response(answer: Answer) -> router_pb2.RouteResponse:
         cost=cost(answer.cost),
         timings=timings(answer.timings),
         trace_id=answer.trace_id,
+    )
+
+
+def decide_response(preview: Preview) -> router_pb2.DecideResponse:
+    """A decision alone."""
+    return router_pb2.DecideResponse(
+        request_id=preview.request_id,
+        decision=decision(preview.decision),
+        cost=cost(preview.cost),
+        timings=timings(preview.timings),
+    )
+
+
+def last_piece(answer: Answer, decided: Decision | None) -> router_pb2.StreamRouteResponse:
+    """The end of a stream. The decision comes once more if the answer came from elsewhere than `decided` said."""
+    moved = decided is None or answer.decision.tier is not decided.tier
+    return router_pb2.StreamRouteResponse(
+        request_id=answer.request_id,
+        decision=decision(answer.decision) if moved else None,
+        finish_reason=enums.FINISH_REASON.to_wire(answer.finish_reason),
+        usage=usage(answer.usage),
+        cost=cost(answer.cost),
+        attempts=[attempt(each) for each in answer.attempts],
+        timings=timings(answer.timings),
     )

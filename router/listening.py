@@ -1,0 +1,84 @@
+"""The router's two gRPC servers: callers' on the public port, operators' beside it on the admin port."""
+
+import datetime as dt
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import grpc
+from grpc_reflection.v1alpha import reflection
+from tinyroute.router.v1 import admin_pb2_grpc
+
+from router.adapters.handlers.operators import NoUsage, PolicyHandlers, UsageHandlers
+from router.adapters.handlers.outcomes import NoOutcomes, StoredOutcomes
+from router.adapters.handlers.routes import (
+    ITEMWISE,
+    SERVICE,
+    HandlerSettings,
+    RouterHandlers,
+    Routes,
+    Tracing,
+    add_router_service,
+)
+from router.keeping import Keeping
+from router.policy import Policy
+from router.settings import RouterSettings
+from servicekit.health import HealthServicer
+from servicekit.interceptors import RequestInterceptor
+from servicekit.serving import ServerLimits, bind, create_server
+from servicekit.telemetry import Telemetry
+from servicekit.tracing import TracingServerInterceptor
+from servicekit.validation import MessageValidator
+
+POLICY_SERVICE = "tinyroute.router.v1.PolicyService"
+USAGE_SERVICE = "tinyroute.router.v1.UsageService"
+PUBLIC_SERVICES = (SERVICE,)
+ADMIN_SERVICES = (SERVICE, POLICY_SERVICE, USAGE_SERVICE)
+
+
+@dataclass(frozen=True)
+class Served:
+    """What the servers give access to."""
+
+    routes: Routes
+    policy: Callable[[], Policy]
+    tracing: Tracing
+    keeping: Keeping | None
+
+
+def make_servers(
+    settings: RouterSettings, served: Served, telemetry: Telemetry, health: HealthServicer
+) -> tuple[grpc.aio.Server, grpc.aio.Server]:
+    """The public and the admin server, not yet listening. RouterService is on both: an operator needs one port."""
+    validator = MessageValidator()
+    public, admin = (_server(telemetry, validator) for _ in range(2))
+    handlers = RouterHandlers(
+        served.routes,
+        StoredOutcomes(served.keeping.store, served.keeping.mover.flush) if served.keeping else NoOutcomes(),
+        served.tracing,
+        HandlerSettings(settings.limits.default_deadline_seconds, settings.limits.batch_concurrency),
+    )
+    for server in (public, admin):
+        add_router_service(handlers, server)
+        health.add_to(server)
+    admin_pb2_grpc.add_PolicyServiceServicer_to_server(PolicyHandlers(served.policy, dt.datetime.now(dt.UTC)), admin)
+    usage = UsageHandlers(served.keeping.store, served.keeping.mover.flush) if served.keeping else NoUsage()
+    admin_pb2_grpc.add_UsageServiceServicer_to_server(usage, admin)
+    if settings.listen.reflection == "public":
+        _reflect(public, PUBLIC_SERVICES)
+    _reflect(admin, ADMIN_SERVICES)
+    return public, admin
+
+
+def listen(settings: RouterSettings, public: grpc.aio.Server, admin: grpc.aio.Server) -> tuple[int, int]:
+    """Opens both ports and returns their numbers. Raises BindError."""
+    where = settings.listen
+    return bind(public, where.host, where.port), bind(admin, where.host, where.admin_port)
+
+
+def _server(telemetry: Telemetry, validator: MessageValidator) -> grpc.aio.Server:
+    tracing = TracingServerInterceptor(telemetry.tracer("tinyroute.grpc"), telemetry.meter("tinyroute.grpc"))
+    return create_server([tracing, RequestInterceptor(validator, itemwise=ITEMWISE)], ServerLimits())
+
+
+def _reflect(server: grpc.aio.Server, services: tuple[str, ...]) -> None:
+    reflection.enable_server_reflection((*services, "grpc.health.v1.Health", reflection.SERVICE_NAME), server)

@@ -1,0 +1,189 @@
+"""The composition root of the router: everything is made, joined, started and stopped here."""
+
+import asyncio
+import signal
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+import structlog
+
+from router.adapters.analyzer_rung import AnalyzerRung, open_channel
+from router.adapters.handlers.routes import Tracing
+from router.adapters.telemetry import (
+    TelemetryObserver,
+    current_trace_id,
+    trace_headers,
+    watch_breakers,
+    watch_ledger,
+)
+from router.answer import Answer, Preview
+from router.assembly import Built, Foundation, Workshop
+from router.catalogue import Environment
+from router.decision import Decision
+from router.keeping import Keeping, NoLedger, keep_ledger
+from router.listening import ADMIN_SERVICES, Served, listen, make_servers
+from router.pool import ClientPool, Closable
+from router.reloading import ConfigWatcher
+from router.request import Message, RouteRequest
+from router.settings import ENVIRONMENT_PREFIX, RouterSettings
+from servicekit.config import load_config
+from servicekit.deadline import Deadline
+from servicekit.fingerprint import affinity_bucket
+from servicekit.health import HealthServicer
+from servicekit.serving import DrainSettings, StopSignals, drain
+from servicekit.telemetry import Telemetry, TelemetrySettings, start_telemetry
+
+SERVICE_NAME = "tinyroute-router"
+SCOPE = "tinyroute.router"
+RELOADED = ("policy", "tiers", "prices", "cloud_analysis")
+"""Sections that a changed file changes at once; the others wait for the next start."""
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class Ready:
+    """Ports of a router that answers."""
+
+    port: int
+    admin_port: int
+    metrics_port: int | None
+
+
+class Current:
+    """The router of the configuration in force. A request keeps to the one it began with."""
+
+    def __init__(self, built: Built) -> None:
+        self.built = built
+
+    async def route(self, request: RouteRequest, deadline: Deadline) -> Answer:
+        """As the router does."""
+        return await self.built.router.route(request, deadline)
+
+    def stream(self, request: RouteRequest, deadline: Deadline) -> AsyncGenerator[Decision | str | Answer, None]:
+        """As the router does."""
+        return self.built.router.stream(request, deadline)
+
+    async def decide(self, request: RouteRequest, deadline: Deadline) -> Preview:
+        """As the router does."""
+        return await self.built.router.decide(request, deadline)
+
+
+async def serve(
+    config: Path, settings: RouterSettings, environment: Environment, announce: Callable[[Ready], None]
+) -> None:
+    """Runs the router until it is told to stop.
+
+    Raises BindError (a port can't be opened) and SecretError (a key can't be read), each saying what to do.
+    """
+    async with AsyncExitStack() as stack:
+        signals = stack.enter_context(StopSignals())
+        telemetry = start_telemetry(_telemetry_settings(settings), environment)
+        stack.push_async_callback(telemetry.close)
+        keeping = await stack.enter_async_context(keep_ledger(settings.ledger))
+        service = Service(settings, environment, telemetry, keeping)
+        stack.push_async_callback(service.close)
+        health = HealthServicer(ADMIN_SERVICES)
+        servers = make_servers(settings, service.served(), telemetry, health)
+        ports = listen(settings, *servers)
+        for server in servers:
+            await server.start()
+            stack.push_async_callback(server.stop, None)
+        _watch(stack, ConfigWatcher(config, lambda: service.reload(config)))
+        health.set_serving(serving=True)
+        announce(Ready(*ports, telemetry.metrics_port))
+        await signals.wait()
+        await drain(servers, health, DrainSettings(settings.drain.notice_seconds, settings.drain.grace_seconds))
+
+
+class Service:
+    """The parts of one router process that a configuration names."""
+
+    def __init__(
+        self, settings: RouterSettings, environment: Environment, telemetry: Telemetry, keeping: Keeping | None
+    ) -> None:
+        self._environment = environment
+        self._closing: set[asyncio.Task[None]] = set()
+        self._keeping = keeping
+        self._observer = TelemetryObserver(telemetry.tracer(SCOPE), telemetry.meter(SCOPE))
+        self._channel = open_channel(settings.analyzer.target)
+        self._pool = ClientPool(self._observer, environment)
+        analyzer = AnalyzerRung(self._channel, bucket, trace_headers)
+        ledger = keeping.spool if keeping is not None else NoLedger()
+        self._workshop = Workshop(Foundation(analyzer, self._observer, ledger, self._pool), settings)
+        self._current = Current(self._workshop.build(settings))
+        watch_breakers(telemetry.meter(SCOPE), self._workshop.breakers)
+        if keeping is not None:
+            watch_ledger(telemetry.meter(SCOPE), keeping.counts)
+
+    def served(self) -> Served:
+        """What callers and operators get."""
+        return Served(
+            routes=self._current,
+            policy=lambda: self._current.built.terms.policy,
+            tracing=Tracing(current_trace_id, self._observer.item),
+            keeping=self._keeping,
+        )
+
+    def reload(self, config: Path) -> None:
+        """Goes by the file as it is now. Raises ConfigError or SecretError, and goes by the old one then."""
+        settings = load_config(RouterSettings, config, self._environment, ENVIRONMENT_PREFIX)
+        waiting = _unlike(self._current.built.settings, settings)
+        self._current.built = self._workshop.build(settings)
+        self._close_later(self._pool.take_retired(), settings.limits.default_deadline_seconds)
+        if waiting:
+            _log.warning("these sections wait for a restart", sections=waiting)
+
+    def _close_later(self, clients: list[Closable], seconds: float) -> None:
+        """Requests under way may still use clients that a new configuration does not name."""
+        task = asyncio.create_task(_close_after(clients, seconds))
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)
+
+    async def close(self) -> None:
+        """Closes every connection."""
+        for task in self._closing:
+            task.cancel()
+        await asyncio.gather(*self._closing, return_exceptions=True)
+        await self._pool.close()
+        await self._channel.close()
+
+
+async def _close_after(clients: list[Closable], seconds: float) -> None:
+    try:
+        await asyncio.sleep(seconds)
+    finally:
+        for client in clients:
+            await client.close()
+
+
+def bucket(messages: Sequence[Message]) -> str:
+    """The near-duplicate bucket of a conversation: that of its last message."""
+    return affinity_bucket(messages[-1].content)
+
+
+def _unlike(before: RouterSettings, after: RouterSettings) -> list[str]:
+    """Sections that differ and are not reloaded."""
+    names = set(RouterSettings.model_fields) - set(RELOADED)
+    return sorted(name for name in names if getattr(before, name) != getattr(after, name))
+
+
+def _watch(stack: AsyncExitStack, watcher: ConfigWatcher) -> None:
+    """Watches until the stack is left; SIGHUP is a poke."""
+    loop = asyncio.get_running_loop()
+    task = loop.create_task(watcher.run())
+    loop.add_signal_handler(signal.SIGHUP, watcher.poke)
+    stack.callback(loop.remove_signal_handler, signal.SIGHUP)
+    stack.callback(task.cancel)
+
+
+def _telemetry_settings(settings: RouterSettings) -> TelemetrySettings:
+    return TelemetrySettings(
+        service_name=SERVICE_NAME,
+        service_version=version("tinyroute"),
+        metrics_host=settings.listen.host,
+        metrics_port=settings.listen.metrics_port,
+    )
