@@ -68,8 +68,8 @@ class Books:
         now = self.now()
         account.count_top_tier(now)
         record = account.record(status, reason, now)
-        reservation.settle(record.cost_micros)
         answered = account.answered_tier()
+        reservation.settle(record.cost_micros, answered)
         if answered is not None:
             self.sessions.used(account.request.tenant, account.request.session_id, answered)
         notify(self.observer.settled, Settled(record, kept=self._keep(record)))

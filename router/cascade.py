@@ -13,7 +13,15 @@ from router.pricing import total_micros
 from router.request import RouteRequest
 from servicekit.deadline import Clock, Deadline
 
-BLAMELESS = frozenset({SkipReason.NO_TIME, SkipReason.DISABLED, SkipReason.BUDGET, SkipReason.FORBIDDEN_BY_CALLER})
+BLAMELESS = frozenset(
+    {
+        SkipReason.OVERLOADED,
+        SkipReason.NO_TIME,
+        SkipReason.DISABLED,
+        SkipReason.BUDGET,
+        SkipReason.FORBIDDEN_BY_CALLER,
+    }
+)
 """What a rung may say that tells nothing of the health of the other side."""
 
 FULL_TIME = 0.95
@@ -22,16 +30,20 @@ FULL_TIME = 0.95
 
 @dataclass(frozen=True)
 class RungLimits:
-    """How much of the time a rung may take, and the least with which it is tried at all."""
+    """How much of the time a rung may take, and the least with which it is tried at all.
+
+    A rung that `is_many` has replicas: what one of them refuses another may take, so a refusal keeps nobody else away.
+    """
 
     share_of_rest: float
     at_most_seconds: float
     at_least_seconds: float = 0.005
     costs_money: bool = False
     leaves_the_house: bool = False
+    is_many: bool = False
 
 
-SELF_HOSTED_LIMITS = RungLimits(share_of_rest=0.2, at_most_seconds=0.1)
+SELF_HOSTED_LIMITS = RungLimits(share_of_rest=0.2, at_most_seconds=0.1, is_many=True)
 CLOUD_TINY_LIMITS = RungLimits(
     share_of_rest=0.2, at_most_seconds=1.0, at_least_seconds=0.05, costs_money=True, leaves_the_house=True
 )
@@ -114,13 +126,13 @@ class Cascade:
         permit = step.breaker.admit()
         if permit is None:
             return RungFailed(SkipReason.BREAKER_OPEN)
-        hurried = until.remaining() < step.limits.at_most_seconds * FULL_TIME
+        given = until.remaining()
         try:
             result = await self._try(step.rung, request, until)
         except BaseException:
             step.breaker.left(permit)
             raise
-        _tell(step.breaker, permit, result, hurried=hurried)
+        _tell(step, permit, result, given)
         return result
 
     async def _try(self, rung: AnalysisRung, request: RouteRequest, until: Deadline) -> Analysis | RungFailed:
@@ -146,16 +158,22 @@ def _forbidden(limits: RungLimits, request: RouteRequest, *, may_pay: bool) -> S
     return None
 
 
-def _tell(breaker: Breaker, permit: Permit, result: Analysis | RungFailed, *, hurried: bool) -> None:
-    """Tells the breaker. A call that was given less than its full time is not late: short deadlines open no breaker."""
+def _tell(step: Step, permit: Permit, result: Analysis | RungFailed, given_seconds: float) -> None:
+    """Tells the breaker of the other side's health."""
+    breaker = step.breaker
     if isinstance(result, Analysis):
         breaker.succeeded(permit)
-    elif result.reason is SkipReason.OVERLOADED:
+    elif result.reason is SkipReason.OVERLOADED and not step.limits.is_many:
         breaker.told_to_wait(permit, result.retry_after_seconds)
-    elif result.reason in BLAMELESS or (hurried and result.reason is SkipReason.TIMEOUT):
+    elif result.reason in BLAMELESS or _hurried(result, step.limits, given_seconds):
         breaker.left(permit)
     else:
         breaker.failed(permit)
+
+
+def _hurried(failure: RungFailed, limits: RungLimits, given_seconds: float) -> bool:
+    """Whether a rung had less than its full time: it is not late then, and callers in a hurry open no breaker."""
+    return failure.reason is SkipReason.TIMEOUT and given_seconds < limits.at_most_seconds * FULL_TIME
 
 
 def _makes_sense(analysis: Analysis) -> bool:

@@ -80,7 +80,10 @@ class Attribution:
 
 @dataclass(frozen=True)
 class RouteRequest:
-    """A prompt to be routed, of a tenant the transport has established."""
+    """A prompt to be routed, of a tenant the transport has established.
+
+    `named_by_caller` tells whether the request id is the caller's: only then can the same request come twice.
+    """
 
     request_id: str
     tenant: str
@@ -90,3 +93,4 @@ class RouteRequest:
     attribution: Attribution = Attribution()
     criticality: Criticality = Criticality.STANDARD
     session_id: str = ""
+    named_by_caller: bool = True
