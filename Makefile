@@ -13,6 +13,8 @@ BIN := $(VENV)/bin
 # A virtual environment of its own: `uv sync` removes from .venv whatever is not in uv.lock, itself included.
 UV := build/uv/bin/uv
 READY := $(VENV)/.ready
+# protoc looks for its plug-ins there.
+export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
 .PHONY: help setup model demo up test lint bench chaos fuzz protos clean
