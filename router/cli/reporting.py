@@ -24,8 +24,17 @@ from router.cli.output import as_json, dollars, wants_json
 from router.cli.prompt_options import TIERS, tier
 
 DIMENSIONS = ("tenant", "team", "feature", "tier", "backend", "day")
-COUNTS = ("request_count", "attempt_count", "input_token_count", "output_token_count", "cost_unknown_count")
-MONEY = ("cost_micros", "analysis_cost_micros", "saved_micros")
+COUNTS = {
+    "request_count": "requests",
+    "attempt_count": "calls",
+    "input_token_count": "in",
+    "output_token_count": "out",
+    "cost_unknown_count": "unpriced",
+}
+"""Counts of a row, and their short headings."""
+
+ALWAYS_SHOWN = {"request_count", "cost_micros"}
+MONEY = {"cost_micros": "cost", "analysis_cost_micros": "analysis", "saved_micros": "saved"}
 
 
 @click.command()
@@ -108,16 +117,25 @@ def _csv(response: admin_pb2.QueryUsageResponse, dimensions: tuple[str, ...]) ->
 
 
 def _table(response: admin_pb2.QueryUsageResponse, dimensions: tuple[str, ...]) -> Table:
+    """Columns that are 0 everywhere are left out, so that the rest fits."""
     table = Table(box=None, header_style="dim", padding=(0, 2, 0, 0))
     for name in dimensions:
-        table.add_column(name)
-    for name in (*COUNTS, *MONEY):
-        words = name.removesuffix("_count").removesuffix("_micros").replace("_", " ")
-        table.add_column(words if name != "cost_unknown_count" else "price unknown", justify="right")
+        table.add_column(name, no_wrap=True)
+    shown = {
+        name: heading
+        for name, heading in (COUNTS | MONEY).items()
+        if name in ALWAYS_SHOWN or any(getattr(row, name) for row in response.rows)
+    }
+    for heading in shown.values():
+        table.add_column(heading, justify="right", no_wrap=True)
     for row in response.rows:
-        counts = (str(getattr(row, name)) for name in COUNTS)
-        table.add_row(*row.group, *counts, *(dollars(getattr(row, name)) for name in MONEY))
+        cells = (_cell(name, getattr(row, name)) for name in shown)
+        table.add_row(*row.group, *cells)
     return table
+
+
+def _cell(name: str, value: int) -> str:
+    return dollars(value) if name in MONEY else str(value)
 
 
 @click.group()

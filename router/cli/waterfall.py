@@ -19,6 +19,7 @@ Span = Mapping[str, Any]
 PALETTE = ("cyan", "green", "magenta", "yellow", "blue", "bright_red")
 EIGHTHS = " ▏▎▍▌▋▊▉█"
 ATTRIBUTES_SHOWN = 5
+NAME_WIDTH_MAX = 40
 TOLD = (
     "tinyroute.tier",
     "tinyroute.cause",
@@ -78,11 +79,12 @@ def waterfall(spans: Sequence[Span], width: int = 40) -> Group:
     begin = min(span["start_ns"] for span in spans)
     whole = max(max(span["end_ns"] for span in spans) - begin, 1)
     colours = {name: PALETTE[at % len(PALETTE)] for at, name in enumerate(services(spans))}
-    table = Table(box=None, padding=(0, 1, 0, 0), header_style="dim")
-    table.add_column("span", no_wrap=True)
-    table.add_column("ms", justify="right", no_wrap=True)
+    names = [Text("  " * row.depth + printable(row.span["name"])) for row in rows(spans)]
+    table = Table(box=None, padding=(0, 1, 0, 0), header_style="dim", expand=True)
+    table.add_column("span", no_wrap=True, width=min(max(name.cell_len for name in names), NAME_WIDTH_MAX))
+    table.add_column("ms", justify="right", no_wrap=True, width=9)
     table.add_column("", width=width, no_wrap=True)
-    table.add_column("", style="dim", overflow="ellipsis", no_wrap=True)
+    table.add_column("", style="dim", overflow="ellipsis", no_wrap=True, ratio=1)
     for row in rows(spans):
         span, colour = row.span, colours[row.span["service"]]
         failed = span.get("status") == "ERROR"
@@ -102,5 +104,9 @@ def services(spans: Iterable[Span]) -> list[str]:
 def told(span: Span) -> str:
     """The few attributes that explain a span."""
     attributes = span.get("attributes") or {}
-    words = [f"{name.rpartition('.')[2]}={attributes[name]}" for name in TOLD if name in attributes]
+    words = [f"{name.rpartition('.')[2]}={_shown(attributes[name])}" for name in TOLD if name in attributes]
     return printable(" ".join(words[:ATTRIBUTES_SHOWN]))
+
+
+def _shown(value: Any) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
