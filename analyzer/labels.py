@@ -55,9 +55,7 @@ def rubric(encode: Encode, start: Sequence[int] = ()) -> Rubric:
     Raises UnsuitableTokenizerError.
     """
     endings = [tuple(encode(_AFTER + label)) for label in LABELS]
-    shared = 0
-    while len({ending[shared] if shared < len(ending) else None for ending in endings}) == 1:
-        shared += 1
+    shared = next((at for at, tokens in enumerate(zip(*endings, strict=False)) if len(set(tokens)) > 1), 0)
     tokens = tuple(ending[shared] for ending in endings if shared < len(ending))
     if len(set(tokens)) != len(LABELS):
         raise UnsuitableTokenizerError("the tokenizer gives the labels 1 to 5 no tokens of their own")
