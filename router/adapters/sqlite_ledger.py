@@ -12,6 +12,7 @@ from router.adapters.sqlite_schema import migrate
 from router.records import RequestRecord
 from router.request import Tier
 from router.usage import UsageSum
+from servicekit.errors import Unavailable
 
 BUSY_SECONDS = 2.0
 
@@ -61,13 +62,16 @@ class SqliteLedger:
 
     def migrate(self) -> None:
         """Makes or updates the file."""
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        with closing(self._open()) as connection:
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise Unavailable("STORE_UNREACHABLE", f"The ledger's folder can't be made: {error}.") from error
+        with self._connection() as connection:
             migrate(connection)
 
     def moved_bytes(self) -> dict[str, int]:
         """How much of each segment is in the store."""
-        with closing(self._open()) as connection:
+        with self._connection() as connection:
             return dict(connection.execute("SELECT name, moved_bytes FROM segments"))
 
     def take(self, segment: str, begin: int, end: int, entries: Iterable[Entry]) -> bool:
@@ -92,7 +96,7 @@ class SqliteLedger:
         clause = f"GROUP BY {', '.join(columns)}" if columns else ""
         groups = "".join(f"{column}, " for column in columns)
         query = USAGE.format(groups=groups, clause=clause)
-        with closing(self._open()) as connection:
+        with self._connection() as connection:
             rows = connection.execute(query, (start, end, tenant, tenant)).fetchall()
         # Without groups SQL gives one row even for nothing at all.
         return [_sum(row, dimensions) for row in rows if row[len(dimensions)]]
@@ -100,7 +104,7 @@ class SqliteLedger:
     def knows(self, tenant: str, request_id: str) -> bool:
         """Whether the tenant's request is in the store."""
         query = "SELECT 1 FROM requests WHERE tenant = ? AND request_id = ? LIMIT 1"
-        with closing(self._open()) as connection:
+        with self._connection() as connection:
             return connection.execute(query, (tenant, request_id)).fetchone() is not None
 
     def put_outcome(self, tenant: str, request_id: str, score: float, preferred_tier: int | None, time: str) -> bool:
@@ -113,15 +117,20 @@ class SqliteLedger:
             )
         return found is not None
 
-    def _open(self) -> sqlite3.Connection:
-        connection = sqlite3.connect(self._path, timeout=BUSY_SECONDS, isolation_level=None)
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = NORMAL")
-        return connection
+    @contextmanager
+    def _connection(self) -> Iterator[sqlite3.Connection]:
+        """A connection of one's own. Raises Unavailable for whatever ails the file."""
+        try:
+            with closing(sqlite3.connect(self._path, timeout=BUSY_SECONDS, isolation_level=None)) as connection:
+                connection.execute("PRAGMA journal_mode = WAL")
+                connection.execute("PRAGMA synchronous = NORMAL")
+                yield connection
+        except (sqlite3.Error, OSError) as error:
+            raise Unavailable("STORE_UNREACHABLE", f"The ledger's store can't be used: {error}.") from error
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
-        with closing(self._open()) as connection:
+        with self._connection() as connection:
             connection.execute("BEGIN IMMEDIATE")
             try:
                 yield connection

@@ -55,7 +55,7 @@ class FakeAnalyzer(analyzer_pb2_grpc.AnalyzerServiceServicer):
     """Answers every call with `answer`: an analysis, or a refusal; after `latency` seconds."""
 
     def __init__(self, answer: Any = None, latency: float = 0.0) -> None:
-        self.answer = answer if answer is not None else found(0.9, 0.95, 0.99)
+        self.answer = answer if answer is not None else found(0.96, 0.97, 0.99)
         self.latency = latency
         self.seen: list[tuple[Any, dict[str, Any]]] = []
         self.cancelled = 0

@@ -33,10 +33,9 @@ class StoredOutcomes:
 
     async def report(self, tenant: str, report: router_pb2.ReportOutcomeRequest) -> bool:
         """Keeps a verdict; raises NotFound for a request that is not the tenant's."""
+        await self._flush()
         if not await asyncio.to_thread(self._store.knows, tenant, report.request_id):
-            await self._flush()
-            if not await asyncio.to_thread(self._store.knows, tenant, report.request_id):
-                raise NotFound("REQUEST_NOT_FOUND", "There is no request of that id.")
+            raise NotFound("REQUEST_NOT_FOUND", "There is no request of that id.")
         score = SCORES[report.verdict] if report.HasField("verdict") else report.score
         now = dt.datetime.now(dt.UTC).isoformat()
         preferred = report.preferred_tier or None

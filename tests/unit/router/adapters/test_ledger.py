@@ -15,6 +15,7 @@ from router.adapters.ledger_mover import LedgerMover
 from router.adapters.ledger_spool import Segments, Spool, SpoolFull
 from router.adapters.sqlite_ledger import SqliteLedger
 from router.records import AnalysisRecord, AttemptRecord, RequestRecord
+from servicekit.errors import Unavailable
 
 ROOT = Path(__file__).resolve().parents[4]
 
@@ -144,7 +145,7 @@ async def test_a_store_that_is_away_loses_nothing(tmp_path: Path) -> None:
     ledger = Ledger(tmp_path)
     ledger.path.mkdir()
     ledger.spool.append(record("a"))
-    with pytest.raises(sqlite3.OperationalError):
+    with pytest.raises(Unavailable):
         await ledger.mover.flush()
     ledger.path.rmdir()
     await ledger.mover.flush()
