@@ -11,10 +11,10 @@ import json
 import os
 import random
 import sys
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Sequence
-from typing import Any
 
 from google.protobuf import json_format
 from rich.console import Console
@@ -25,6 +25,7 @@ from deploy.local.plan import StackSettings
 from deploy.local.ports import LOOPBACK, PORT_BASE, PORT_COUNT, StackPorts, taken
 from deploy.local.processes import StackError
 from deploy.local.stack import running_stack
+from deploy.local.traces import SpanDict
 from router.cli import render
 from router.cli.output import printable
 from router.cli.tracing import find
@@ -122,16 +123,25 @@ def show_answer(console: Console, title: str, prompt: str, answer: router_pb2.Ro
 def show_waterfall(console: Console, settings: StackSettings, request_id: str) -> None:
     """Draws where the time of a request went; raises StackError when a stage of the analyzer is missing from it."""
     console.rule("where the time of the last one went", align="left", style="dim")
-    traces = find(f"http://{LOOPBACK}:{settings.ports.otlp_http}", request_id, TRACE_SECONDS)
-    if not traces:
-        raise StackError(f"no trace of {request_id} has come in {TRACE_SECONDS:.0f} s")
-    spans = traces[0]["spans"]
+    spans = whole_trace(f"{LOOPBACK}:{settings.ports.otlp_http}", request_id)
     console.print(waterfall(spans))
     if missing := missing_stages(spans):
         raise StackError(f"the trace lacks {', '.join(missing)} inside {ANALYZER_SPAN}")
 
 
-def missing_stages(spans: Sequence[dict[str, Any]]) -> list[str]:
+def whole_trace(receiver: str, request_id: str) -> list[SpanDict]:
+    """Returns the spans of a request once all parents and stages have come, or what came in TRACE_SECONDS."""
+    deadline = time.monotonic() + TRACE_SECONDS
+    while True:
+        traces = find(f"http://{receiver}", request_id, wait=TRACE_SECONDS)
+        spans: list[SpanDict] = traces[0]["spans"] if traces else []
+        ids = {span["span_id"] for span in spans} | {""}
+        complete = all(span["parent_id"] in ids for span in spans) and not missing_stages(spans)
+        if (spans and complete) or time.monotonic() > deadline:
+            return spans
+
+
+def missing_stages(spans: Sequence[SpanDict]) -> list[str]:
     """Returns the stages of the analysis that have no span inside the analyzer's."""
     analyzers = {span["span_id"] for span in spans if span["name"].endswith(ANALYZER_SPAN)}
     inside = {span["name"] for span in spans if span["parent_id"] in analyzers}

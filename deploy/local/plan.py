@@ -198,4 +198,9 @@ def router_config(settings: StackSettings) -> Path:
 def telemetry_environment(settings: StackSettings, instance: str) -> dict[str, str]:
     """Returns where a process sends its traces, and by which name it is known there."""
     endpoint = settings.collector or f"http://{LOOPBACK}:{settings.ports.otlp_grpc}"
-    return {COLLECTOR: endpoint, "OTEL_RESOURCE_ATTRIBUTES": f"service.instance.id={instance}"}
+    return {
+        COLLECTOR: endpoint,
+        "OTEL_RESOURCE_ATTRIBUTES": f"service.instance.id={instance}",
+        # Default 5000: whoever looks at a trace on this machine wants it now.
+        "OTEL_BSP_SCHEDULE_DELAY": os.environ.get("OTEL_BSP_SCHEDULE_DELAY", "500"),
+    }
