@@ -80,3 +80,21 @@ async def closed_loop(call: Call, workers: int, seconds: float, clock: Clock = t
 async def _timed(call: Call, index: int, start: float, due: float, clock: Clock) -> Sample:
     reply = await call(index)
     return Sample(due, clock() - start - due, reply)
+
+
+@dataclass(frozen=True)
+class Load:
+    """A load to put on a target: open loop at `rate` calls a second or, without one, closed loop with `workers`."""
+
+    rate: float | None = None
+    workers: int = 1
+    seconds: float = 20.0
+    deadline_ms: float = 100.0
+    seed: int = 1
+
+
+async def put(load: Load, call: Call) -> list[Sample]:
+    """Puts the load on a target."""
+    if load.rate:
+        return await open_loop(call, poisson_arrivals(load.rate, load.seconds, load.seed))
+    return await closed_loop(call, load.workers, load.seconds)

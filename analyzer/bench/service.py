@@ -6,13 +6,27 @@ from tinyroute.analyzer.v1 import analyzer_pb2
 from tinyroute.analyzer.v1.analyzer_pb2_grpc import AnalyzerServiceStub
 from tinyroute.prompt.v1 import prompt_pb2
 
-from analyzer.bench.load import Outcome, Reply
+from analyzer.bench.load import Load, Outcome, Reply, put
 from analyzer.bench.prompts import PromptSource
+from analyzer.bench.summary import Summary, summarise
 
 _OUTCOMES = {
     grpc.StatusCode.RESOURCE_EXHAUSTED: Outcome.REFUSED,
     grpc.StatusCode.DEADLINE_EXCEEDED: Outcome.LATE,
 }
+
+
+WARM_UP_CALLS = 5
+
+
+async def load_service(target: str, source: PromptSource, load: Load) -> Summary:
+    """Loads the service at `target` (host:port); the first calls, which set the connection up, are not counted."""
+    async with grpc.aio.insecure_channel(target) as channel:
+        warm_up = ServiceTarget(channel, source, deadline_seconds=5.0)
+        for index in range(WARM_UP_CALLS):
+            await warm_up(-1000 - index)
+        samples = await put(load, ServiceTarget(channel, source, load.deadline_ms / 1e3))
+    return summarise(samples, load.seconds, load.deadline_ms)
 
 
 class ServiceTarget:

@@ -6,7 +6,6 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from analyzer.bench.load import closed_loop, open_loop, poisson_arrivals
+from analyzer.bench.load import Load, put
 from analyzer.bench.prompts import PromptSource, read_prompts
 from analyzer.bench.race import ContenderFailedError, Shape
 from analyzer.bench.summary import Summary, summarise
@@ -68,18 +67,11 @@ def bench() -> None:
     """
 
 
-@dataclass(frozen=True)
-class Load:
-    """A load to put on a target: open loop at `rate` a second, or closed loop with `workers`."""
-
-    rate: float | None
-    workers: int
-    seconds: float
-    deadline_ms: float
-
-
 @bench.command()
 @click.option("--target", default=DEFAULT_TARGET, show_default=True, help="A running analyzer, or Envoy before some.")
+@click.option("--in-process", is_flag=True, help="Load an engine of this process instead: no gRPC.")
+@click.option("--revision", help="In process: a stored revision (default: the active one).")
+@click.option("--threads", type=click.IntRange(1), help="In process: threads of a pass (default: the cores).")
 @click.option("--prompts", type=click.Path(path_type=Path, exists=True), help="One prompt a line, plain or JSON.")
 @click.option("--words", type=NUMBERS, default="20,100", show_default=True, help="Shortest, longest made prompt.")
 @click.option("--repeats", type=click.FloatRange(0, 1), default=0.0, show_default=True, help="Share repeated.")
@@ -98,29 +90,30 @@ def load(target: str, prompts: Path | None, words: tuple[int, ...], repeats: flo
     fixed = read_prompts(prompts) if prompts else ()
     source = PromptSource(fixed, words=(min(words), max(words)), repeats=repeats)
     wanted = Load(options["rate"], options["workers"], options["seconds"], options["deadline_ms"])
-    summary = asyncio.run(run_load(target, source, wanted))
+    if options["in_process"]:
+        target = "in process"
+        summary = asyncio.run(_load_in_process(options["revision"], options["threads"], source, wanted))
+    else:
+        summary = asyncio.run(_load_service(target, source, wanted))
     _print_summary(summary, cores=options["cores"], core_hour_price=options["core_hour_price"])
     _leave(options, "load", summary, lambda report, path: report.plot_loads(path, [("load", summary)], target))
     if not summary.outcomes.get("answered"):
         raise click.ClickException(f"{target} answered nothing: is `analyzer serve` running there?")
 
 
-async def run_load(target: str, source: PromptSource, wanted: Load) -> Summary:
-    """Loads `target`; the first calls, which set the connection up, are not counted."""
-    import grpc.aio  # noqa: PLC0415 - the other commands need no gRPC
+async def _load_in_process(revision: str | None, threads: int | None, source: PromptSource, wanted: Load) -> Summary:
+    from analyzer.adapters.modelstore import ModelStore, default_root  # noqa: PLC0415 - loads the engine
+    from analyzer.bench.inprocess import InProcessTarget, in_process  # noqa: PLC0415
 
-    from analyzer.bench.service import ServiceTarget  # noqa: PLC0415
-
-    async with grpc.aio.insecure_channel(target) as channel:
-        call = ServiceTarget(channel, source, wanted.deadline_ms / 1e3)
-        warm_up = ServiceTarget(channel, source, deadline_seconds=5.0)
-        for index in range(5):
-            await warm_up(-1000 - index)
-        if wanted.rate:
-            samples = await open_loop(call, poisson_arrivals(wanted.rate, wanted.seconds, seed=1))
-        else:
-            samples = await closed_loop(call, wanted.workers, wanted.seconds)
+    async with in_process(ModelStore(default_root(os.environ)), revision, threads) as analyzer:
+        samples = await put(wanted, InProcessTarget(analyzer, source, wanted.deadline_ms / 1e3))
     return summarise(samples, wanted.seconds, wanted.deadline_ms)
+
+
+async def _load_service(target: str, source: PromptSource, wanted: Load) -> Summary:
+    from analyzer.bench.service import load_service  # noqa: PLC0415 - the other commands need no gRPC
+
+    return await load_service(target, source, wanted)
 
 
 def _print_summary(summary: Summary, *, cores: int, core_hour_price: float | None) -> None:
