@@ -20,13 +20,13 @@ from router.adapters.telemetry import (
     watch_ledger,
 )
 from router.answer import Answer, Preview
-from router.assembly import Built, Foundation, Workshop
-from router.catalogue import Environment
+from router.composition.assembly import Built, Foundation, Workshop
+from router.composition.catalogue import Environment
+from router.composition.keeping import Keeping, NoLedger, keep_ledger
+from router.composition.listening import ADMIN_SERVICES, Served, listen, make_servers
+from router.composition.pool import ClientPool, Closable
+from router.composition.reloading import ConfigWatcher
 from router.decision import Decision
-from router.keeping import Keeping, NoLedger, keep_ledger
-from router.listening import ADMIN_SERVICES, Served, listen, make_servers
-from router.pool import ClientPool, Closable
-from router.reloading import ConfigWatcher
 from router.request import Message, RouteRequest
 from router.settings import ENVIRONMENT_PREFIX, RouterSettings
 from servicekit.config import load_config
@@ -86,6 +86,7 @@ async def serve(
         keeping = await stack.enter_async_context(keep_ledger(settings.ledger))
         service = Service(settings, environment, telemetry, keeping)
         stack.push_async_callback(service.close)
+        await service.restore()
         health = HealthServicer(ADMIN_SERVICES)
         servers = make_servers(settings, service.served(), telemetry, health)
         ports = listen(settings, *servers)
@@ -113,11 +114,17 @@ class Service:
         self._pool = ClientPool(self._observer, environment)
         analyzer = AnalyzerRung(self._channel, bucket, trace_headers)
         ledger = keeping.spool if keeping is not None else NoLedger()
-        self._workshop = Workshop(Foundation(analyzer, self._observer, ledger, self._pool), settings)
+        earlier = keeping.earlier if keeping is not None else None
+        self._workshop = Workshop(Foundation(analyzer, self._observer, ledger, earlier, self._pool), settings)
         self._current = Current(self._workshop.build(settings))
         watch_breakers(telemetry.meter(SCOPE), self._workshop.breakers)
         if keeping is not None:
             watch_ledger(telemetry.meter(SCOPE), keeping.counts)
+
+    async def restore(self) -> None:
+        """Takes over what was spent before this process began."""
+        if self._keeping is not None:
+            await self._keeping.restore(self._workshop.budgets)
 
     def served(self) -> Served:
         """What callers and operators get."""

@@ -21,6 +21,9 @@ PositiveShare = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
 PositiveMilliseconds = Annotated[int, Field(ge=1, le=600_000)]
 Micros = Annotated[int, Field(ge=0)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$")]
+DEFAULT_BUDGET = "default"
+"""Under this name: what tenants without a budget of their own may spend."""
+
 TierName = Literal["SMALL", "MEDIUM", "LARGE"]
 
 

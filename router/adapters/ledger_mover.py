@@ -7,7 +7,7 @@ from typing import Protocol
 import structlog
 
 from router.adapters.ledger_spool import Line, Segments, Spool
-from router.adapters.sqlite_ledger import Entry
+from router.adapters.sqlite_rows import Entry
 from router.records import RequestRecord
 
 _log = structlog.get_logger(__name__)

@@ -1,15 +1,13 @@
 """The ledger's store in SQLite (WAL): records in, sums and verdicts out. Every method blocks; call it in a thread."""
 
-import json
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from router.adapters.sqlite_rows import Entry, insert
 from router.adapters.sqlite_schema import migrate
-from router.records import RequestRecord
 from router.request import Tier
 from router.usage import UsageSum
 from servicekit.errors import Unavailable
@@ -42,15 +40,6 @@ USAGE = """
 """
 
 
-@dataclass(frozen=True)
-class Entry:
-    """A record and where in the spool it stood."""
-
-    segment: str
-    offset: int
-    record: RequestRecord
-
-
 class SqliteLedger:
     """One file. Each piece of work opens a connection: cheap beside the work, and a disk that heals heals it too."""
 
@@ -81,7 +70,7 @@ class SqliteLedger:
             if (row[0] if row else 0) != begin:
                 return False
             for entry in entries:
-                _insert(connection, entry)
+                insert(connection, entry)
             connection.execute("INSERT OR REPLACE INTO segments VALUES (?, ?)", (segment, end))
         return True
 
@@ -106,6 +95,19 @@ class SqliteLedger:
         query = "SELECT 1 FROM requests WHERE tenant = ? AND request_id = ? LIMIT 1"
         with self._connection() as connection:
             return connection.execute(query, (tenant, request_id)).fetchone() is not None
+
+    def first_call(self, tenant: str, request_id: str) -> tuple[int | None] | None:
+        """Returns the cost of the tenant's request of that id; None when it was not answered, not even in part.
+
+        A decision alone, and a call that failed, stand in nobody's way.
+        """
+        query = """
+            SELECT cost_micros FROM requests WHERE tenant = ? AND request_id = ? AND rpc != 'Decide'
+            AND (status = 'OK' OR (rpc = 'StreamRoute' AND tier IS NOT NULL)) ORDER BY record LIMIT 1
+        """
+        with self._connection() as connection:
+            row: tuple[int | None] | None = connection.execute(query, (tenant, request_id)).fetchone()
+            return row
 
     def put_outcome(self, tenant: str, request_id: str, score: float, preferred_tier: int | None, time: str) -> bool:
         """Keeps a verdict; whether it replaced an earlier one."""
@@ -138,49 +140,6 @@ class SqliteLedger:
                 connection.execute("ROLLBACK")
                 raise
             connection.execute("COMMIT")
-
-
-def _insert(connection: sqlite3.Connection, entry: Entry) -> None:
-    record = entry.record
-    values: dict[str, Any] = {
-        "segment": entry.segment,
-        "segment_offset": entry.offset,
-        "request_id": record.request_id,
-        "tenant": record.tenant,
-        "rpc": record.rpc,
-        "time": record.time,
-        "day": record.time[:10],
-        "status": record.status,
-        "reason": record.reason,
-        "finish_reason": record.finish_reason,
-        "team": record.team,
-        "feature": record.feature,
-        "labels": json.dumps(dict(record.labels)),
-        "session_id": record.session_id,
-        "decided_tier": record.decided_tier,
-        "tier": record.tier,
-        "backend": record.backend,
-        "cause": record.cause,
-        "policy_revision": record.policy_revision,
-        "price_revision": record.price_revision,
-        "cost_micros": record.cost_micros,
-        "top_tier_micros": record.top_tier_micros,
-        "analysis_source": record.analysis.source,
-        "analysis_cost_micros": record.analysis.cost_micros,
-        "analysis": json.dumps(vars(record.analysis)),
-        "predicted_success": json.dumps(dict(record.predicted_success)),
-        "timings": json.dumps(dict(record.timings)),
-    }
-    row = _insert_into(connection, "requests", values)
-    for position, attempt in enumerate(record.attempts):
-        _insert_into(connection, "attempts", {"record": row, "position": position, **vars(attempt)})
-
-
-def _insert_into(connection: sqlite3.Connection, table: str, values: dict[str, Any]) -> int | None:
-    names, marks = ", ".join(values), ", ".join("?" * len(values))
-    # Names come from this file and from the record's own fields, never from a caller.
-    cursor = connection.execute(f"INSERT INTO {table} ({names}) VALUES ({marks})", tuple(values.values()))  # noqa: S608
-    return cursor.lastrowid
 
 
 def _sum(row: Sequence[Any], dimensions: Sequence[str]) -> UsageSum:

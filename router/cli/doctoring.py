@@ -13,7 +13,7 @@ from rich.text import Text
 from router.cli.checking import CONFIG, load
 from router.cli.errors import UNREACHABLE, fail
 from router.cli.output import wants_json
-from router.probes import Finding, probe_all
+from router.composition.probes import Finding, probe_all
 from router.settings import RouterSettings
 
 

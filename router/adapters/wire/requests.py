@@ -41,6 +41,7 @@ def route_request(wire: AnyRequest, tenant: str) -> RouteRequest:
         attribution=Attribution(wire.attribution.team, wire.attribution.feature, dict(wire.attribution.labels)),
         criticality=enums.CRITICALITY.to_core(wire.criticality) or Criticality.STANDARD,
         session_id=wire.session_id,
+        named_by_caller=wire.HasField("request_id"),
     )
 
 

@@ -291,3 +291,43 @@ async def test_a_hard_prompt_goes_to_the_large_tier(world: World) -> None:
     response = await world.router.stub.Route(asking())
     assert response.decision.tier == router_pb2.TIER_LARGE
     assert world.model.seen[0].body["model"] == "large-model"
+
+
+async def test_a_repeat_gets_the_first_answer_and_costs_nothing(world: World) -> None:
+    """Twenty at once: one call to the tier, one row, twenty equal answers."""
+    responses = await asyncio.gather(*(world.router.stub.Route(asking(request_id="same")) for _ in range(20)))
+    assert {response.text for response in responses} == {"Four."}
+    assert len(world.model.seen) == 1
+    (row,) = (await admin_pb2_grpc.UsageServiceStub(world.router.admin).QueryUsage(admin_pb2.QueryUsageRequest())).rows
+    assert row.request_count == 1
+    with pytest.raises(grpc.aio.AioRpcError) as reused:
+        await world.router.stub.Route(asking("Another body", request_id="same"))
+    assert reused.value.code() is grpc.StatusCode.ALREADY_EXISTS
+
+
+async def test_a_restart_remembers_what_was_answered_and_spent(tmp_path: Path) -> None:
+    """The ledger does; the answer itself is on no disk."""
+    async with FakeAnalyzer() as analyzer, FakeOpenAI(Reply(("Four",))) as model:
+        made = configuration(tmp_path, analyzer.target, model.base_url, {"budgets": {"local": {"micros_per_day": 600}}})
+        async with running_router(tmp_path, made) as router:
+            await router.stub.Route(asking(request_id="same", generation={"max_output_tokens": 10}))
+        async with running_router(tmp_path, made) as router:
+            with pytest.raises(grpc.aio.AioRpcError) as again:
+                await router.stub.Route(asking(request_id="same", generation={"max_output_tokens": 10}))
+            assert again.value.code() is grpc.StatusCode.ALREADY_EXISTS
+            assert "15 micro-dollars" in str(again.value.details())
+            with pytest.raises(grpc.aio.AioRpcError) as refused:
+                await router.stub.Route(asking(generation={"max_output_tokens": 290}))
+            assert refused.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+            (quota,) = quotas(refused.value)
+            assert "spent $0.000015" in quota.description or "0.000015" in quota.description
+    assert len(model.seen) == 1
+
+
+def quotas(error: grpc.aio.AioRpcError) -> list[error_details_pb2.QuotaFailure.Violation]:
+    """Budgets that a refusal names."""
+    for detail in received_status(error).details:
+        failure = error_details_pb2.QuotaFailure()
+        if detail.Unpack(failure):
+            return list(failure.violations)
+    return []

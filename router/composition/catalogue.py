@@ -6,9 +6,11 @@ from collections.abc import Mapping
 from router.adapters.openai_client import Endpoint, Headers, OpenAIBackend, Place
 from router.policy import Policy
 from router.pricing import Price, PriceBook
+from router.purse import BudgetLimits
 from router.request import Tier
 from router.settings import (
     BackendSettings,
+    BudgetSettings,
     CloudAnalysisSettings,
     ModelPrice,
     PolicySettings,
@@ -45,6 +47,14 @@ def policy(settings: PolicySettings) -> Policy:
         confidence_threshold=settings.confidence_threshold,
         default_tier=Tier[settings.default_tier],
     )
+
+
+def budgets(settings: Mapping[str, BudgetSettings]) -> dict[str, BudgetLimits]:
+    """What each tenant may spend."""
+    return {
+        tenant: BudgetLimits(each.micros_per_day, each.micros_per_minute, each.top_tier_share)
+        for tenant, each in settings.items()
+    }
 
 
 def backends(settings: RouterSettings) -> list[tuple[Tier, BackendSettings]]:

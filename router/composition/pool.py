@@ -2,11 +2,11 @@
 
 from typing import Protocol
 
-from router import catalogue
 from router.adapters.cloud_judge import CloudJudge, Price
 from router.adapters.openai_client import Endpoint, OpenAIBackend
 from router.adapters.telemetry import TelemetryObserver, trace_headers
 from router.breaker import Breaker
+from router.composition import catalogue
 from router.fleet import Fleet, Guarded
 from router.request import Tier
 from router.settings import BackendSettings, RouterSettings

@@ -4,7 +4,6 @@ import datetime as dt
 import time
 from dataclasses import dataclass, replace
 
-from router import catalogue
 from router.adapters.cloud_judge import CloudJudge
 from router.adapters.telemetry import TelemetryObserver
 from router.admission import Admission, AdmissionLimits
@@ -13,15 +12,18 @@ from router.answer import Usage
 from router.attempt import Surroundings
 from router.books import Books
 from router.breaker import Breaker
-from router.budgets import Unlimited
+from router.budgets import TenantBudgets
 from router.cascade import CLOUD_TINY_LIMITS, SELF_HOSTED_LIMITS, Cascade, Step
+from router.composition import catalogue
+from router.composition.pool import ClientPool
 from router.dispatch import Dispatcher
+from router.once import Earlier, OnceRouter
 from router.planning import Planner
-from router.pool import ClientPool
 from router.ports import AnalysisRung, Ledger
+from router.replies import Replies
 from router.routing import Router
 from router.sessions import SessionLimits, Sessions
-from router.settings import RouterSettings
+from router.settings import DEFAULT_BUDGET, RouterSettings
 from router.terms import Terms
 from router.tokens import RoughTokens
 
@@ -38,6 +40,7 @@ class Foundation:
     analyzer: AnalysisRung
     observer: TelemetryObserver
     ledger: Ledger
+    earlier: Earlier | None
     pool: ClientPool
 
 
@@ -46,7 +49,7 @@ class Built:
     """One configuration's router, and the terms it goes by."""
 
     settings: RouterSettings
-    router: Router
+    router: OnceRouter
     terms: Terms
 
 
@@ -57,7 +60,8 @@ class Workshop:
         self._foundation = foundation
         self._tokens = RoughTokens()
         self._sessions = Sessions(SessionLimits(seconds=settings.policy.session_seconds))
-        self._budgets = Unlimited()
+        self._replies = Replies()
+        self.budgets = TenantBudgets({}, utc_now)
         limits = AdmissionLimits(concurrent=settings.limits.concurrent_requests)
         self._admission = Admission(limits, foundation.observer)
         self._breakers = {rung: Breaker(rung.value) for rung in Rung}
@@ -70,6 +74,8 @@ class Workshop:
         def price(model: str, usage: Usage) -> int | None:
             return prices.price(usage, model, utc_now())
 
+        self.budgets.limits = catalogue.budgets(settings.budgets)
+        self.budgets.default = self.budgets.limits.get(DEFAULT_BUDGET)
         judge = self._foundation.pool.judge(cloud, price)
         terms = Terms(catalogue.policy(settings.policy), prices, self._foundation.pool.fleet(keys))
         return Built(settings, self._router(terms, self._cascade(settings, judge)), terms)
@@ -94,13 +100,14 @@ class Workshop:
             steps[Rung.CLOUD_TINY] = Step(observer.traced_rung(judge), self._breakers[Rung.CLOUD_TINY], cloud)
         return Cascade(steps, observer=observer)
 
-    def _router(self, terms: Terms, cascade: Cascade) -> Router:
+    def _router(self, terms: Terms, cascade: Cascade) -> OnceRouter:
         observer = self._foundation.observer
-        return Router(
+        router = Router(
             terms=lambda: terms,
             admission=self._admission,
             cascade=cascade,
-            planner=Planner(self._sessions, self._budgets, self._tokens, observer, utc_now),
+            planner=Planner(self._sessions, self.budgets, self._tokens, observer, utc_now),
             dispatcher=Dispatcher(Surroundings(self._tokens, observer, time.monotonic, utc_now)),
-            books=Books(self._foundation.ledger, self._budgets, self._sessions, observer, utc_now),
+            books=Books(self._foundation.ledger, self.budgets, self._sessions, observer, utc_now),
         )
+        return OnceRouter(router, self._replies, self._foundation.earlier)

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from router import catalogue
 from router.adapters.analyzer_rung import AnalyzerRung, open_channel
 from router.adapters.openai_client import OpenAIBackend
 from router.adapters.sqlite_ledger import SqliteLedger
 from router.analysis import RungFailed, SkipReason
 from router.answer import AttemptOutcome, BackendFailed
+from router.composition import catalogue
 from router.request import Message, Role, RouteRequest
 from router.settings import RouterSettings
 from servicekit.deadline import Deadline

@@ -1,6 +1,7 @@
 """The ledger as one service keeps it: spool, mover and store, or nothing when it is switched off."""
 
 import asyncio
+import datetime as dt
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -10,10 +11,15 @@ import structlog
 from router.adapters.ledger_mover import LedgerMover
 from router.adapters.ledger_spool import Segments, Spool
 from router.adapters.sqlite_ledger import SqliteLedger
+from router.budgets import TenantBudgets
+from router.once import FirstCall
 from router.records import RequestRecord
+from router.request import Tier
 from router.settings import LedgerSettings
+from servicekit.errors import Unavailable
 
 LAST_FLUSH_SECONDS = 5.0
+END_OF_TIME = "9999"
 
 _log = structlog.get_logger(__name__)
 
@@ -32,6 +38,24 @@ class Keeping:
     spool: Spool
     mover: LedgerMover
     store: SqliteLedger
+
+    async def earlier(self, tenant: str, request_id: str) -> FirstCall | None:
+        """What is known of a request that was answered before."""
+        row = await asyncio.to_thread(self.store.first_call, tenant, request_id)
+        return None if row is None else FirstCall(row[0])
+
+    async def restore(self, budgets: TenantBudgets) -> None:
+        """Books what the ledger says was spent today. A store that is away leaves the budgets untouched."""
+        midnight = dt.datetime.now(dt.UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+        try:
+            await self.mover.flush()
+            sums = await asyncio.to_thread(self.store.usage, ["TENANT", "TIER"], midnight.isoformat(), END_OF_TIME)
+        except Unavailable as error:
+            _log.warning("budgets begin anew: the ledger can't be read", reason=error.message)
+            return
+        for tenant in {each.group[0] for each in sums}:
+            spent = {each.group[1]: each.cost_micros for each in sums if each.group[0] == tenant}
+            budgets.restore(tenant, sum(spent.values()), spent.get(Tier.LARGE.name, 0))
 
     def counts(self) -> Mapping[str, int]:
         """What became of records, for metrics."""

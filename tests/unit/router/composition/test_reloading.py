@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable
 from pathlib import Path
 
-from router.reloading import ConfigWatcher
+from router.composition.reloading import ConfigWatcher
 from servicekit.config import ConfigError
 
 

@@ -19,7 +19,7 @@ from router.adapters.handlers.routes import (
     Tracing,
     add_router_service,
 )
-from router.keeping import Keeping
+from router.composition.keeping import Keeping
 from router.policy import Policy
 from router.settings import RouterSettings
 from servicekit.health import HealthServicer
