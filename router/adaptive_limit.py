@@ -27,7 +27,7 @@ class AdaptiveLimitSettings:
 
 
 class AdaptiveLimit:
-    """Additive increase, multiplicative decrease, judged once a window."""
+    """Additive increase, multiplicative decrease, judged once a window, which begins with its first analysis."""
 
     def __init__(self, settings: AdaptiveLimitSettings | None = None, clock: Clock = time.monotonic) -> None:
         self._settings = settings or AdaptiveLimitSettings()
@@ -47,7 +47,7 @@ class AdaptiveLimit:
         self._note(load)
 
     def _begin(self) -> None:
-        self._started = self._clock()
+        self._started = float("inf")
         self._served: list[float] = []
         self._refused = 0
         self._peak = 0
@@ -55,6 +55,8 @@ class AdaptiveLimit:
     def _note(self, load: int) -> None:
         self._peak = max(self._peak, load)
         count = len(self._served) + self._refused
+        if count == 1:
+            self._started = self._clock()
         if count >= self._settings.window_count and self._clock() - self._started >= self._settings.window_seconds:
             self._judge(count)
             self._begin()

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -68,8 +69,9 @@ class FakeBackend:
         self.calls.append((request, max_output_tokens))
         self.open_calls += 1
         try:
-            async for chunk in play([steps] if isinstance(steps, Act) else steps):
-                yield chunk
+            async with aclosing(play([steps] if isinstance(steps, Act) else steps)) as chunks:
+                async for chunk in chunks:
+                    yield chunk
         finally:
             self.open_calls -= 1
 
