@@ -71,17 +71,6 @@ class StackProcess:
             return None
         return f"ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
 
-    def wait_ready(self, deadline: float, interrupted: Callable[[], bool]) -> None:
-        """Returns once it serves; raises StackError when it ended, is too late, or the stack is told to stop."""
-        while (missing := self.plan.ready()) is not None:
-            if interrupted():
-                raise StackError("stopped before everything was up")
-            if (how := self.ended()) is not None:
-                raise StackError(f"{self.plan.name} {how} before it was ready\n{self.last_words()}")
-            if time.monotonic() > deadline:
-                raise StackError(f"{self.plan.name} is not ready in time: {missing}\n{self.last_words()}")
-            time.sleep(POLL_SECONDS)
-
     def last_words(self) -> str:
         """Returns where its log is and how that ends."""
         lines = self.log.read_text(errors="replace").splitlines()[-LOG_LINES_SHOWN:]
@@ -100,3 +89,21 @@ class StackProcess:
         with contextlib.suppress(ProcessLookupError):  # then the whole session is gone already
             os.killpg(self.pid, signal.SIGKILL)
         self._process.wait()
+
+
+def wait_ready(started: Sequence[StackProcess], deadline: float, interrupted: Callable[[], bool]) -> None:
+    """Returns once all serve; raises StackError when one has ended, one is late, or the stack is told to stop."""
+    waiting = list(started)
+    while waiting:
+        if interrupted():
+            raise StackError("stopped before everything was up")
+        for process in started:
+            if (how := process.ended()) is not None:
+                raise StackError(f"{process.plan.name} {how} before everything was up\n{process.last_words()}")
+        missing = waiting[0].plan.ready()
+        if missing is None:
+            waiting.pop(0)
+            continue
+        if time.monotonic() > deadline:
+            raise StackError(f"{waiting[0].plan.name} is not ready in time: {missing}\n{waiting[0].last_words()}")
+        time.sleep(POLL_SECONDS)

@@ -24,7 +24,7 @@ from deploy.local.health import grpc_serving
 from deploy.local.interrupts import Interrupts
 from deploy.local.plan import ANALYZER_SERVICE, ROOT, ROUTER_SERVICE, StackSettings, process_plans
 from deploy.local.ports import LOOPBACK, PORT_BASE, taken
-from deploy.local.processes import StackError, StackProcess
+from deploy.local.processes import StackError, StackProcess, wait_ready
 
 START_SECONDS = 90.0
 WATCH_SECONDS = 0.2
@@ -46,8 +46,7 @@ def running_stack(settings: StackSettings, interrupts: Interrupts) -> Iterator[l
     try:
         started.extend(StackProcess(plan, logs / f"{plan.name}.log", ROOT) for plan in process_plans(settings))
         deadline = time.monotonic() + START_SECONDS
-        for process in started:
-            process.wait_ready(deadline, interrupts.asked)
+        wait_ready(started, deadline, interrupts.asked)
         wait_through_envoy(settings, deadline)
         write_document(document, describe(settings, started))
         yield started
