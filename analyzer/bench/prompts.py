@@ -54,11 +54,15 @@ def made_prompt(index: int, words: int, seed: int = 0) -> str:
 class PromptSource:
     """Prompt number i of a run, where a share of the calls repeats earlier prompts.
 
-    Repeats draw from `hot` prompts, so that at a repeat share of .9 nine calls of ten can be answered from a cache.
+    Repeats draw from 32 hot prompts, so that at a repeat share of .9 nine calls of ten can be answered from a cache.
+    Another `seed` gives prompts that no earlier run has left in a cache.
     """
 
-    def __init__(self, fixed: Sequence[str] = (), *, words: tuple[int, int] = (20, 100), repeats: float = 0.0) -> None:
+    def __init__(
+        self, fixed: Sequence[str] = (), *, words: tuple[int, int] = (20, 100), repeats: float = 0.0, seed: int = 0
+    ) -> None:
         self._fixed = fixed
+        self._seed = seed
         self._words = words
         self._repeats = repeats
         self._hot = 32
@@ -70,4 +74,4 @@ class PromptSource:
             index = -1 - dice.randrange(self._hot)
         if self._fixed:
             return self._fixed[index % len(self._fixed)]
-        return made_prompt(index, random.Random(f"length/{index}").randint(*self._words))
+        return made_prompt(index, random.Random(f"length/{index}").randint(*self._words), self._seed)

@@ -9,6 +9,7 @@ from tinyroute.prompt.v1 import prompt_pb2
 from analyzer.bench.load import Load, Outcome, Reply, put
 from analyzer.bench.prompts import PromptSource
 from analyzer.bench.summary import Summary, summarise
+from servicekit.fingerprint import affinity_bucket
 
 _OUTCOMES = {
     grpc.StatusCode.RESOURCE_EXHAUSTED: Outcome.REFUSED,
@@ -39,10 +40,12 @@ class ServiceTarget:
 
     async def __call__(self, index: int) -> Reply:
         """One call with the deadline; a status is an outcome, never an exception."""
-        message = prompt_pb2.Message(role=prompt_pb2.ROLE_USER, content=self._prompts(index))
+        text = self._prompts(index)
+        message = prompt_pb2.Message(role=prompt_pb2.ROLE_USER, content=text)
         request = analyzer_pb2.AnalyzePromptRequest(messages=[message])
+        affinity = (("x-tinyroute-affinity", affinity_bucket(text)),)  # as the router sends it
         try:
-            response = await self._stub.AnalyzePrompt(request, timeout=self._deadline)
+            response = await self._stub.AnalyzePrompt(request, timeout=self._deadline, metadata=affinity)
         except grpc.aio.AioRpcError as error:
             return Reply(_OUTCOMES.get(error.code(), Outcome.FAILED))
         analysis = response.analysis

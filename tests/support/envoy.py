@@ -5,6 +5,7 @@ import json
 import sys
 import urllib.error
 import urllib.request
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
@@ -23,6 +24,8 @@ class RunningEnvoy:
     folder: Path
     analyzers: tuple[int, ...] = (1,)
     router: int = 1
+    change: Callable[[dict[str, Any]], None] | None = None
+    """Changes the configuration before Envoy reads it."""
 
     async def __aenter__(self) -> Self:
         base = free_port_base(3)
@@ -36,8 +39,11 @@ class RunningEnvoy:
             collector=None,
         )
         config = self.folder / "envoy.yaml"
+        rendered = render(self.ports)
+        if self.change is not None:
+            self.change(rendered)
         with config.open("w") as stream:
-            write(render(self.ports), stream)
+            write(rendered, stream)
         self.log = (self.folder / "envoy.log").open("wb")
         options = ["--concurrency", "1", "--log-level", "warning", "--use-dynamic-base-id"]
         self._process = await asyncio.create_subprocess_exec(
@@ -75,6 +81,12 @@ class RunningEnvoy:
         stats = await asyncio.to_thread(self._get, f"/stats?format=json&filter=^{name}$")
         return int(next((stat["value"] for stat in stats["stats"] if "value" in stat), 0))
 
+    async def calls_by_host(self) -> dict[str, int]:
+        """Returns how many calls each analyzer was sent."""
+        found = await asyncio.to_thread(self._get, "/clusters?format=json")
+        hosts = next(each["host_statuses"] for each in found["cluster_statuses"] if each["name"] == "analyzers")
+        return {_port(host): _figure(host, "rq_total") for host in hosts}
+
     def _live(self) -> bool:
         try:
             self._get("/server_info")
@@ -85,3 +97,11 @@ class RunningEnvoy:
     def _get(self, path: str) -> Any:
         with urllib.request.urlopen(f"http://127.0.0.1:{self.ports.admin}{path}", timeout=2) as answer:
             return json.load(answer)
+
+
+def _port(host: dict[str, Any]) -> str:
+    return str(host["address"]["socket_address"]["port_value"])
+
+
+def _figure(host: dict[str, Any], name: str) -> int:
+    return next((int(stat.get("value", 0)) for stat in host["stats"] if stat["name"] == name), 0)
