@@ -2,7 +2,7 @@
 
 import asyncio
 import signal
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -12,6 +12,8 @@ import structlog
 
 from router.adapters.analyzer_rung import AnalyzerRung, open_channel
 from router.adapters.handlers.routes import Tracing
+from router.adapters.listeners import Listeners
+from router.adapters.request_log import RequestLog
 from router.adapters.telemetry import (
     TelemetryObserver,
     current_trace_id,
@@ -19,18 +21,16 @@ from router.adapters.telemetry import (
     watch_breakers,
     watch_ledger,
 )
-from router.answer import Answer, Preview
-from router.composition.assembly import Built, Foundation, Workshop
+from router.composition.assembly import Foundation, Workshop
 from router.composition.catalogue import Environment
+from router.composition.current import Current
 from router.composition.keeping import Keeping, NoLedger, keep_ledger
 from router.composition.listening import ADMIN_SERVICES, Served, listen, make_servers
 from router.composition.pool import ClientPool, Closable
 from router.composition.reloading import ConfigWatcher
-from router.decision import Decision
-from router.request import Message, RouteRequest
+from router.request import Message
 from router.settings import ENVIRONMENT_PREFIX, RouterSettings
 from servicekit.config import load_config
-from servicekit.deadline import Deadline
 from servicekit.fingerprint import affinity_bucket
 from servicekit.health import HealthServicer
 from servicekit.serving import DrainSettings, StopSignals, drain
@@ -51,25 +51,6 @@ class Ready:
     port: int
     admin_port: int
     metrics_port: int | None
-
-
-class Current:
-    """The router of the configuration in force. A request keeps to the one it began with."""
-
-    def __init__(self, built: Built) -> None:
-        self.built = built
-
-    async def route(self, request: RouteRequest, deadline: Deadline) -> Answer:
-        """As the router does."""
-        return await self.built.router.route(request, deadline)
-
-    def stream(self, request: RouteRequest, deadline: Deadline) -> AsyncGenerator[Decision | str | Answer, None]:
-        """As the router does."""
-        return self.built.router.stream(request, deadline)
-
-    async def decide(self, request: RouteRequest, deadline: Deadline) -> Preview:
-        """As the router does."""
-        return await self.built.router.decide(request, deadline)
 
 
 async def serve(
@@ -109,13 +90,16 @@ class Service:
         self._environment = environment
         self._closing: set[asyncio.Task[None]] = set()
         self._keeping = keeping
-        self._observer = TelemetryObserver(telemetry.tracer(SCOPE), telemetry.meter(SCOPE))
+        self._telemetry = TelemetryObserver(telemetry.tracer(SCOPE), telemetry.meter(SCOPE))
         self._channel = open_channel(settings.analyzer.target)
-        self._pool = ClientPool(self._observer, environment)
+        self._pool = ClientPool(self._telemetry, environment)
         analyzer = AnalyzerRung(self._channel, bucket, trace_headers)
         ledger = keeping.spool if keeping is not None else NoLedger()
+        listeners = Listeners(self._telemetry, RequestLog())
         earlier = keeping.earlier if keeping is not None else None
-        self._workshop = Workshop(Foundation(analyzer, self._observer, ledger, earlier, self._pool), settings)
+        self._workshop = Workshop(
+            Foundation(analyzer, self._telemetry, listeners, ledger, earlier, self._pool), settings
+        )
         self._current = Current(self._workshop.build(settings))
         watch_breakers(telemetry.meter(SCOPE), self._workshop.breakers)
         if keeping is not None:
@@ -131,7 +115,7 @@ class Service:
         return Served(
             routes=self._current,
             policy=lambda: self._current.built.terms.policy,
-            tracing=Tracing(current_trace_id, self._observer.item),
+            tracing=Tracing(current_trace_id, self._telemetry.item),
             keeping=self._keeping,
         )
 

@@ -17,6 +17,7 @@ from router.cascade import CLOUD_TINY_LIMITS, SELF_HOSTED_LIMITS, Cascade, Step
 from router.composition import catalogue
 from router.composition.pool import ClientPool
 from router.dispatch import Dispatcher
+from router.observer import Observer
 from router.once import Earlier, OnceRouter
 from router.planning import Planner
 from router.ports import AnalysisRung, Ledger
@@ -38,7 +39,8 @@ class Foundation:
     """What outlives every configuration."""
 
     analyzer: AnalysisRung
-    observer: TelemetryObserver
+    telemetry: TelemetryObserver
+    observer: Observer
     ledger: Ledger
     earlier: Earlier | None
     pool: ClientPool
@@ -85,11 +87,11 @@ class Workshop:
         return [*self._breakers.values(), *self._foundation.pool.breakers()]
 
     def _cascade(self, settings: RouterSettings, judge: CloudJudge | None) -> Cascade:
-        observer = self._foundation.observer
+        telemetry = self._foundation.telemetry
         own = replace(SELF_HOSTED_LIMITS, at_most_seconds=settings.analyzer.timeout_ms / 1000)
         steps = {
             Rung.SELF_HOSTED: Step(
-                observer.traced_rung(self._foundation.analyzer),
+                telemetry.traced_rung(self._foundation.analyzer),
                 self._breakers[Rung.SELF_HOSTED],
                 own,
                 enabled=settings.analyzer.enabled,
@@ -97,8 +99,8 @@ class Workshop:
         }
         if judge is not None:
             cloud = replace(CLOUD_TINY_LIMITS, at_most_seconds=settings.cloud_analysis.timeout_ms / 1000)
-            steps[Rung.CLOUD_TINY] = Step(observer.traced_rung(judge), self._breakers[Rung.CLOUD_TINY], cloud)
-        return Cascade(steps, observer=observer)
+            steps[Rung.CLOUD_TINY] = Step(telemetry.traced_rung(judge), self._breakers[Rung.CLOUD_TINY], cloud)
+        return Cascade(steps, observer=self._foundation.observer)
 
     def _router(self, terms: Terms, cascade: Cascade) -> OnceRouter:
         observer = self._foundation.observer

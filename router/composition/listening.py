@@ -2,11 +2,12 @@
 
 import datetime as dt
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
 import grpc
 from grpc_reflection.v1alpha import reflection
-from tinyroute.router.v1 import admin_pb2_grpc
+from tinyroute.router.v1 import admin_pb2, admin_pb2_grpc, router_pb2
 
 from router.adapters.handlers.operators import NoUsage, PolicyHandlers, UsageHandlers
 from router.adapters.handlers.outcomes import NoOutcomes, StoredOutcomes
@@ -22,6 +23,7 @@ from router.adapters.handlers.routes import (
 from router.composition.keeping import Keeping
 from router.policy import Policy
 from router.settings import RouterSettings
+from servicekit.errors import InvalidArgument
 from servicekit.health import HealthServicer
 from servicekit.interceptors import RequestInterceptor
 from servicekit.serving import ServerLimits, bind, create_server
@@ -31,6 +33,14 @@ from servicekit.validation import MessageValidator
 
 POLICY_SERVICE = "tinyroute.router.v1.PolicyService"
 USAGE_SERVICE = "tinyroute.router.v1.UsageService"
+REQUESTS = (
+    router_pb2.RouteRequest,
+    router_pb2.StreamRouteRequest,
+    router_pb2.DecideRequest,
+    router_pb2.BatchRouteRequest,
+    router_pb2.ReportOutcomeRequest,
+    admin_pb2.QueryUsageRequest,
+)
 PUBLIC_SERVICES = (SERVICE,)
 ADMIN_SERVICES = (SERVICE, POLICY_SERVICE, USAGE_SERVICE)
 
@@ -49,12 +59,13 @@ def make_servers(
     settings: RouterSettings, served: Served, telemetry: Telemetry, health: HealthServicer
 ) -> tuple[grpc.aio.Server, grpc.aio.Server]:
     """The public and the admin server, not yet listening. RouterService is on both: an operator needs one port."""
-    validator = MessageValidator()
+    validator = warm_validator()
     public, admin = (_server(telemetry, validator) for _ in range(2))
     handlers = RouterHandlers(
         served.routes,
         StoredOutcomes(served.keeping.store, served.keeping.mover.flush) if served.keeping else NoOutcomes(),
         served.tracing,
+        validator,
         HandlerSettings(settings.limits.default_deadline_seconds, settings.limits.batch_concurrency),
     )
     for server in (public, admin):
@@ -67,6 +78,15 @@ def make_servers(
         _reflect(public, PUBLIC_SERVICES)
     _reflect(admin, ADMIN_SERVICES)
     return public, admin
+
+
+def warm_validator() -> MessageValidator:
+    """A validator that has compiled the rules of every request: else the first callers would wait for it."""
+    validator = MessageValidator()
+    for request in REQUESTS:
+        with suppress(InvalidArgument):
+            validator.check(request())
+    return validator
 
 
 def listen(settings: RouterSettings, public: grpc.aio.Server, admin: grpc.aio.Server) -> tuple[int, int]:

@@ -72,12 +72,19 @@ class Tracing:
 class RouterHandlers(router_pb2_grpc.RouterServiceServicer):
     """From messages to the core and back."""
 
-    def __init__(self, routes: Routes, outcomes: Outcomes, tracing: Tracing, settings: HandlerSettings) -> None:
+    def __init__(
+        self,
+        routes: Routes,
+        outcomes: Outcomes,
+        tracing: Tracing,
+        validator: MessageValidator,
+        settings: HandlerSettings,
+    ) -> None:
         self._routes = routes
         self._outcomes = outcomes
         self._tracing = tracing
         self._settings = settings
-        self._validator = MessageValidator()
+        self._validator = validator
 
     async def Route(self, request: router_pb2.RouteRequest, context: Context) -> router_pb2.RouteResponse:  # noqa: N802
         """Has a prompt answered."""
