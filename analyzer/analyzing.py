@@ -10,13 +10,13 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from analyzer.analysis import Analysis
-from analyzer.backlog import Lane
-from analyzer.batching import MicroBatcher, Scored, Wish
+from analyzer.batching import MicroBatcher
 from analyzer.caching import AnalysisCache, PromptKeys, SimilarHit
 from analyzer.conversation import Prompt
 from analyzer.false_hits import FalseHits, FalseHitSettings
 from analyzer.flights import Flights
 from analyzer.framing import Frame
+from analyzer.jobs import Lane, Scored, Wish
 from analyzer.models import Model, Models
 from analyzer.observing import Interval, Observer, PromptDone, SilentObserver, SimilarHitChecked, Source, Trace
 from servicekit.deadline import Deadline

@@ -9,14 +9,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from analyzer.backlog import Backlog, BacklogSettings, Job, Lane, Scorer, padded_tokens, too_late
+from analyzer.backlog import Backlog, BacklogSettings
 from analyzer.estimating import PassTime
-from analyzer.observing import BatchDone, Interval, Observer, Refused, SilentObserver, Trace
-from servicekit.deadline import Deadline
-from servicekit.errors import Internal, ServiceError, Unavailable
+from analyzer.jobs import Job, Scored, Wish, batch_fact, model_failed, padded_tokens, stopping, too_late
+from analyzer.observing import Interval, Observer, Refused, SilentObserver
+from servicekit.errors import ServiceError
 
 _LONELY_SECONDS = 0.05  # so long after the last pass nobody is waiting for the same moment
 
@@ -27,28 +27,6 @@ class BatchSettings:
 
     backlog: BacklogSettings = field(default_factory=BacklogSettings)
     longest_window_seconds: float = 0.002
-
-
-@dataclass(frozen=True, slots=True)
-class Scored:
-    """The raw scores of one prompt, and where its time went."""
-
-    scores: Sequence[float]
-    queue: Interval
-    forward: Interval
-    batch_size: int
-    batch: Trace
-
-
-@dataclass(frozen=True, slots=True)
-class Wish:
-    """A prompt to score: token ids for a model, until a deadline."""
-
-    token_ids: Sequence[int]
-    scorer: Scorer
-    deadline: Deadline
-    lane: Lane = Lane.SINGLE
-    trace: Trace = None
 
 
 class MicroBatcher:
@@ -70,6 +48,8 @@ class MicroBatcher:
         self._idle_since = float("-inf")
         self._closed = False
         self.pass_count = 0
+        self.failures_in_a_row = 0
+        self._pass_started: float | None = None
 
     def __repr__(self) -> str:
         return f"<MicroBatcher {self._backlog!r}, {self.pass_count} passes, company {self._company:.1f}>"
@@ -80,9 +60,24 @@ class MicroBatcher:
         return self._pass_time
 
     @property
+    def backlog_settings(self) -> BacklogSettings:
+        """Bounds of the queue and of a batch."""
+        return self._backlog.settings
+
+    @property
+    def running_seconds(self) -> float:
+        """How long the present pass has been running; 0 when there is none."""
+        return 0.0 if self._pass_started is None else self._clock() - self._pass_started
+
+    @property
     def idle(self) -> bool:
         """Whether nothing waits."""
         return not len(self._backlog)
+
+    def reconfigure(self, settings: BatchSettings) -> None:
+        """Changes bounds and window; holds from the next prompt on."""
+        self._settings = settings
+        self._backlog.settings = settings.backlog
 
     async def score(self, wish: Wish) -> Scored:
         """Returns the prompt's scores.
@@ -91,25 +86,15 @@ class MicroBatcher:
         Unavailable when the service stops. A caller that is cancelled leaves the queue.
         """
         if self._closed:
-            raise _stopping()
-        job = Job(
-            wish.token_ids,
-            wish.scorer,
-            wish.deadline,
-            wish.lane,
-            wish.trace,
-            self._clock(),
-            asyncio.get_running_loop().create_future(),
-        )
+            raise stopping()
+        job = Job(wish, self._clock(), asyncio.get_running_loop().create_future())
         try:
             self._backlog.admit(job)
         except ServiceError as error:
             self._observer.refused(Refused(error.reason, wish.scorer.revision))
             raise
         self._arrived.set()
-        scored = await job.future
-        assert isinstance(scored, Scored)  # noqa: S101 - set by _settle alone
-        return scored
+        return await job.future
 
     async def run(self) -> None:
         """Works until cancelled; whoever waits then is answered UNAVAILABLE."""
@@ -121,7 +106,7 @@ class MicroBatcher:
         finally:
             self._closed = True
             for job in self._backlog.clear():
-                _fail(job, _stopping())
+                job.fail(stopping())
 
     async def _window(self) -> None:
         """Leaves the batch open for others, from its first prompt's arrival, for as long as that pays."""
@@ -138,10 +123,12 @@ class MicroBatcher:
     async def _next(self) -> None:
         formed = self._backlog.form()
         for job in formed.late:
-            self._observer.refused(Refused("DEADLINE_TOO_NEAR", job.scorer.revision))
-            _fail(job, too_late(self._pass_time.seconds(job.length)))
+            self._observer.refused(Refused("DEADLINE_TOO_NEAR", job.wish.scorer.revision))
+            job.fail(too_late(self._pass_time.seconds(job.length)))
         if formed.batch:
+            self._pass_started = self._clock()
             await self._forward(formed.batch)
+            self._pass_started = None
             self._backlog.done()
             self._idle_since = self._clock()
         if self.idle:
@@ -149,31 +136,30 @@ class MicroBatcher:
 
     async def _forward(self, batch: tuple[Job, ...]) -> None:
         """Makes one pass and answers everybody in it, whatever happens."""
-        scorer, started = batch[0].scorer, self._clock()
+        scorer, started = batch[0].wish.scorer, self._clock()
         self._company += 0.2 * (len(batch) - self._company)
         try:
-            scores = await scorer.score([job.token_ids for job in batch])
+            scores = await scorer.score([job.wish.token_ids for job in batch])
             outcomes = list(zip(batch, scores, strict=True))
         except asyncio.CancelledError:
             for job in batch:
-                _fail(job, _stopping())
+                job.fail(stopping())
             raise
         except Exception as error:  # noqa: BLE001 - whatever the engine raised, nobody may be left waiting
             self._failed(batch, started, error)
             return
         forward = Interval(started, self._clock())
-        self.pass_count += 1
+        self.pass_count, self.failures_in_a_row = self.pass_count + 1, 0
         self._pass_time.observe(padded_tokens(batch), forward.seconds)
-        link = self._observer.batch_done(_fact(batch, forward, failed=False))
+        link = self._observer.batch_done(batch_fact(batch, forward, failed=False))
         for job, each in outcomes:
-            _settle(job, Scored(each, Interval(job.enqueued_at, started), forward, len(batch), link))
+            job.settle(Scored(each, Interval(job.enqueued_at, started), forward, len(batch), link))
 
     def _failed(self, batch: tuple[Job, ...], started: float, error: Exception) -> None:
-        self._observer.batch_done(_fact(batch, Interval(started, self._clock()), failed=True))
+        self.failures_in_a_row += 1
+        self._observer.batch_done(batch_fact(batch, Interval(started, self._clock()), failed=True))
         for job in batch:
-            failure = Internal("MODEL_FAILED", "The model failed on this prompt.")
-            failure.__cause__ = error
-            _fail(job, failure)
+            job.fail(model_failed(error))
 
 
 def running(batcher: MicroBatcher, stack: contextlib.AsyncExitStack) -> asyncio.Task[None]:
@@ -187,30 +173,3 @@ def running(batcher: MicroBatcher, stack: contextlib.AsyncExitStack) -> asyncio.
 
     stack.push_async_callback(stop)
     return task
-
-
-def _fact(batch: Sequence[Job], forward: Interval, *, failed: bool) -> BatchDone:
-    return BatchDone(
-        revision=batch[0].scorer.revision,
-        forward=forward,
-        prompt_count=len(batch),
-        token_count=sum(job.length for job in batch),
-        padded_token_count=padded_tokens(batch),
-        waits_seconds=tuple(forward.start - job.enqueued_at for job in batch),
-        traces=tuple(job.trace for job in batch),
-        failed=failed,
-    )
-
-
-def _settle(job: Job, scored: Scored) -> None:
-    if not job.future.done():
-        job.future.set_result(scored)
-
-
-def _fail(job: Job, error: ServiceError) -> None:
-    if not job.future.done():
-        job.future.set_exception(error)
-
-
-def _stopping() -> Unavailable:
-    return Unavailable("STOPPING", "The analyzer is stopping; another replica will answer.")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from analyzer.backlog import Lane
+from analyzer.jobs import Lane
 from servicekit.deadline import Deadline
 
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from analyzer.analysis import Analysis
-from analyzer.backlog import Scorer
 from analyzer.conversation import Message
 from analyzer.framing import Frame
+from analyzer.jobs import Scorer
 from servicekit.errors import FailedPrecondition, Unavailable
 
 

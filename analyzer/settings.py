@@ -47,13 +47,18 @@ class ModelChoice(ConfigModel):
     """A revision of the store; null: its active one."""
 
     threads: Annotated[int, Field(ge=1, le=256)] | None = None
-    """Threads of a forward pass; null: as many as this process has cores of its own."""
+    """Threads of a forward pass; null: measured on this machine, once a revision."""
+
+    state: Path | None = None
+    """Writable folder for what was measured; null: TINYROUTE_STATE, or the user's state folder."""
 
 
 class Batching(ConfigModel):
     """The queue and the batches."""
 
-    tokens_a_batch: Annotated[int, Field(ge=8)] = 512
+    tokens_a_batch: Annotated[int, Field(ge=8)] | None = None
+    """Padded tokens of a forward pass; null: as measured with the threads, or 512 where those are configured."""
+
     prompts_a_batch: Annotated[int, Field(ge=1)] = 32
     bulk_tokens_a_batch: Annotated[int, Field(ge=8)] = 256
     longest_window_ms: Annotated[float, Field(ge=0.0, le=100.0)] = 2.0

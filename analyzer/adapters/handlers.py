@@ -8,8 +8,8 @@ from tinyroute.analyzer.v1 import analyzer_pb2, analyzer_pb2_grpc
 
 from analyzer.adapters import wire
 from analyzer.analyzing import Finding, PromptAnalyzer
-from analyzer.backlog import Lane
 from analyzer.conversation import Prompt
+from analyzer.jobs import Lane
 from analyzer.settings import Limits
 from servicekit.deadline import Deadline
 from servicekit.errors import FieldViolation, ServiceError
@@ -33,14 +33,14 @@ class AnalyzerHandler(analyzer_pb2_grpc.AnalyzerServiceServicer):
     def __init__(self, analyzer: PromptAnalyzer, validator: MessageValidator, limits: Limits) -> None:
         self._analyzer = analyzer
         self._validator = validator
-        self._limits = limits
+        self.limits = limits
 
     async def AnalyzePrompt(  # noqa: N802 - the method's name in the proto
         self, request: analyzer_pb2.AnalyzePromptRequest, context: Any
     ) -> analyzer_pb2.AnalyzePromptResponse:
         """Analyses one prompt."""
         check_prompt(request.messages)
-        prompt = wire.prompt(request, tenant_of(context), deadline_of(context, self._limits), Lane.SINGLE)
+        prompt = wire.prompt(request, tenant_of(context), deadline_of(context, self.limits), Lane.SINGLE)
         finding = await self._analyzer.analyze(prompt)
         return analyzer_pb2.AnalyzePromptResponse(analysis=wire.analysis(finding))
 
@@ -48,7 +48,7 @@ class AnalyzerHandler(analyzer_pb2_grpc.AnalyzerServiceServicer):
         self, request: analyzer_pb2.BatchAnalyzePromptsRequest, context: Any
     ) -> analyzer_pb2.BatchAnalyzePromptsResponse:
         """Analyses several prompts; each succeeds or fails by itself."""
-        tenant, deadline = tenant_of(context), deadline_of(context, self._limits)
+        tenant, deadline = tenant_of(context), deadline_of(context, self.limits)
         checked = [self._checked(item, tenant, deadline) for item in request.requests]
         valid = [each for each in checked if isinstance(each, Prompt)]
         found = iter(await self._analyzer.analyze_many(valid))

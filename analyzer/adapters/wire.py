@@ -8,8 +8,8 @@ from tinyroute.prompt.v1 import prompt_pb2
 
 from analyzer.analysis import Ability, Task
 from analyzer.analyzing import Finding
-from analyzer.backlog import Lane
 from analyzer.conversation import Message, Prompt
+from analyzer.jobs import Lane
 from analyzer.observing import Interval, Source
 from servicekit.deadline import Deadline
 

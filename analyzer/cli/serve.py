@@ -40,30 +40,37 @@ def serve(config: Path | None, *, check: bool, schema: bool) -> None:
         click.echo(json.dumps(json_schema(AnalyzerConfig), indent=2))
         return
     try:
-        settings = load_config(AnalyzerConfig, config, os.environ, ENVIRONMENT_PREFIX)
+        settings = _read(config)
     except ConfigError as error:
         click.echo(f"Error: the configuration is not valid:\n{error}", err=True)
         sys.exit(2)
     if check:
         click.echo(effective_yaml(settings), nl=False)
         return
-    _run(settings)
+    _run(settings, config)
 
 
-def _run(settings: AnalyzerConfig) -> None:
+def _run(settings: AnalyzerConfig, path: Path | None) -> None:
+    from analyzer.configuration import SERVICE_NAME  # noqa: PLC0415
     from analyzer.loading import LOAD_ERRORS  # noqa: PLC0415 - the other options need none of these
-    from analyzer.server import SERVICE_NAME  # noqa: PLC0415
+    from analyzer.reconfiguring import Reread  # noqa: PLC0415
+    from analyzer.server import Surroundings  # noqa: PLC0415
     from analyzer.server import serve as run_service  # noqa: PLC0415
     from servicekit.logs import set_up_logs  # noqa: PLC0415
     from servicekit.serving import BindError, Stopped  # noqa: PLC0415
 
+    reread = Reread(path, lambda: _read(path)) if path is not None else None
     set_up_logs(SERVICE_NAME, level=settings.log.level, with_texts=settings.log.exception_texts)
     try:
-        asyncio.run(run_service(settings, os.environ, _announce))
+        asyncio.run(run_service(settings, Surroundings(os.environ, _announce, reread)))
     except Stopped:
         return
     except (BindError, *LOAD_ERRORS) as error:
         raise click.ClickException(str(error)) from error
+
+
+def _read(path: Path | None) -> AnalyzerConfig:
+    return load_config(AnalyzerConfig, path, os.environ, ENVIRONMENT_PREFIX)
 
 
 def _announce(ready: Any) -> None:

@@ -25,7 +25,8 @@ SERVICE = "tinyroute.analyzer.v1.AnalyzerService"
 def environment(**changes: str) -> dict[str, str]:
     """This process's environment, any free ports, a short drain."""
     ports = {f"TINYROUTE_ANALYZER__{name}__PORT": "0" for name in ("LISTEN", "ADMIN", "METRICS")}
-    return {**os.environ, **ports, "TINYROUTE_ANALYZER__STOP__QUIET_SECONDS": "0.2", **changes}
+    quick = {"TINYROUTE_ANALYZER__STOP__QUIET_SECONDS": "0.2", "TINYROUTE_ANALYZER__MODEL__THREADS": "1"}
+    return {**os.environ, **ports, **quick, **changes}
 
 
 def started(*arguments: str, **changes: str) -> subprocess.Popen[str]:

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import pytest
 
 from analyzer.analyzing import Finding, PromptAnalyzer
-from analyzer.backlog import Lane
 from analyzer.batching import MicroBatcher, running
 from analyzer.false_hits import FalseHitSettings
+from analyzer.jobs import Lane
 from analyzer.models import Models
 from analyzer.observing import Source
 from servicekit.errors import DeadlineExceeded, Internal, ResourceExhausted, Unavailable

@@ -5,8 +5,9 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from analyzer.backlog import Backlog, BacklogSettings, Job, Lane
+from analyzer.backlog import Backlog, BacklogSettings
 from analyzer.estimating import PassTime
+from analyzer.jobs import Job, Lane, Wish
 from servicekit.deadline import Deadline
 from servicekit.errors import ResourceExhausted
 from tests.support.fake_model import FakeScorer
@@ -39,7 +40,7 @@ class Desk:
         """A job that came in now."""
         deadline = Deadline(self.clock() + seconds, self.clock)
         future = asyncio.get_running_loop().create_future()
-        return Job([1] * length, self.scorer, deadline, lane, None, self.clock(), future)
+        return Job(Wish([1] * length, self.scorer, deadline, lane), self.clock(), future)
 
     def admitted(self, length: int, seconds: float = 60.0, lane: Lane = Lane.SINGLE) -> Job:
         """A job that was let in."""

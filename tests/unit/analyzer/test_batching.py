@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from analyzer.backlog import BacklogSettings, Lane
-from analyzer.batching import BatchSettings, MicroBatcher, Scored, Wish, running
+from analyzer.backlog import BacklogSettings
+from analyzer.batching import BatchSettings, MicroBatcher, running
+from analyzer.jobs import Lane, Scored, Wish
 from analyzer.observing import BatchDone, SilentObserver, Trace
 from servicekit.deadline import Deadline
 from servicekit.errors import Internal, ResourceExhausted, Unavailable
