@@ -139,17 +139,20 @@ class Trial:
 
     def _tell_breaker(self, outcome: AttemptOutcome) -> None:
         breaker, blame = self.candidate.breaker, CONSEQUENCES[outcome].blame
-        if outcome is AttemptOutcome.CANCELLED or (blame is Blame.LATE and not self._call.fair):
+        if outcome is AttemptOutcome.CANCELLED or self._was_hurried(outcome):
             breaker.left(self._permit)
         elif blame is Blame.NONE:
             breaker.succeeded(self._permit)
         elif blame is Blame.WAIT:
             breaker.told_to_wait(self._permit, self.retry_after_seconds)
-        elif not self._ran_out_of_time(outcome):
+        else:
             breaker.failed(self._permit)
 
-    def _ran_out_of_time(self, outcome: AttemptOutcome) -> bool:
-        return outcome is AttemptOutcome.CUT_OFF and self._call.deadline.expired()
+    def _was_hurried(self, outcome: AttemptOutcome) -> bool:
+        """Whether the caller's time, not the backend's health, ended the call."""
+        if outcome is AttemptOutcome.CUT_OFF:
+            return self._call.deadline.expired()
+        return CONSEQUENCES[outcome].blame is Blame.LATE and not self._call.fair
 
 
 async def _close(stream: AsyncIterator[Chunk]) -> None:

@@ -13,19 +13,17 @@ from router.pricing import total_micros
 from router.request import RouteRequest
 from servicekit.deadline import Clock, Deadline
 
-BLAMELESS = frozenset(
-    {
-        SkipReason.OVERLOADED,
-        SkipReason.NO_TIME,
-        SkipReason.DISABLED,
-        SkipReason.BUDGET,
-        SkipReason.FORBIDDEN_BY_CALLER,
-    }
-)
+SAYS_NOTHING = frozenset({SkipReason.NO_TIME, SkipReason.DISABLED, SkipReason.BUDGET, SkipReason.FORBIDDEN_BY_CALLER})
 """What a rung may say that tells nothing of the health of the other side."""
+
+ALIVE = frozenset({SkipReason.OVERLOADED, SkipReason.UNDECIDED})
+"""What a rung of many replicas may say and be well: one of them is busy, or can make nothing of this prompt."""
 
 FULL_TIME = 0.95
 """A rung that was given this share of its time can be blamed for being late."""
+
+TOLD_TIME = 0.98
+"""The share of its time that a rung is told of: it can then end by itself, and say what the attempt cost."""
 
 
 @dataclass(frozen=True)
@@ -139,7 +137,7 @@ class Cascade:
         """Returns what a single attempt brings, whatever the rung raises."""
         try:
             async with asyncio.timeout(until.remaining()):
-                analysis = await rung.analyze(request, until)
+                analysis = await rung.analyze(request, until.share(TOLD_TIME))
             return analysis if _makes_sense(analysis) else RungFailed(SkipReason.UNDECIDED)
         except RungFailed as failure:
             return failure
@@ -161,11 +159,11 @@ def _forbidden(limits: RungLimits, request: RouteRequest, *, may_pay: bool) -> S
 def _tell(step: Step, permit: Permit, result: Analysis | RungFailed, given_seconds: float) -> None:
     """Tells the breaker of the other side's health."""
     breaker = step.breaker
-    if isinstance(result, Analysis):
+    if isinstance(result, Analysis) or (step.limits.is_many and result.reason in ALIVE):
         breaker.succeeded(permit)
-    elif result.reason is SkipReason.OVERLOADED and not step.limits.is_many:
+    elif result.reason is SkipReason.OVERLOADED:
         breaker.told_to_wait(permit, result.retry_after_seconds)
-    elif result.reason in BLAMELESS or _hurried(result, step.limits, given_seconds):
+    elif result.reason in SAYS_NOTHING or _hurried(result, step.limits, given_seconds):
         breaker.left(permit)
     else:
         breaker.failed(permit)

@@ -41,9 +41,10 @@ class Policy:
 
     def predict(self, tier: Tier, analysis: Analysis | None) -> float:
         """Returns the predicted probability of a good answer from a tier."""
+        ability = self.abilities.get(tier, REFERENCE_ABILITIES[tier])
         if analysis is None:
-            return success_at(self.abilities[tier], self.success_unknown)
-        return self.recalibrate(tier, analysis.task, success_at(self.abilities[tier], analysis.success))
+            return success_at(ability, self.success_unknown)
+        return self.recalibrate(tier, analysis.task, success_at(ability, analysis.success))
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from router.budgets import Reservation, TenantBudgets, Unlimited
@@ -154,6 +154,7 @@ def test_no_money_left_is_told() -> None:
     assert not acme.open("acme").has_money()
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.tuples(st.sampled_from(Tier), st.integers(0, 60), st.floats(0.0, 1.0), st.booleans()), max_size=40),
     st.integers(0, 200),

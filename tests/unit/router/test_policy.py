@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import pytest
-from hypothesis import assume, given
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from router.abilities import success_at
@@ -222,6 +222,9 @@ def test_success_lies_on_straight_lines_between_reference_abilities(ability: flo
     assert success_at(ability, (0.2, 0.5, 0.9)) == pytest.approx(success)
 
 
+unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow])
+"""Much of what is drawn leaves no tier, and machines of tests are slow."""
+
 probabilities = st.floats(0.0, 1.0)
 analyses = st.builds(
     lambda success, confidence: an_analysis(*sorted(success), confidence=confidence),
@@ -263,6 +266,7 @@ def decision_on(known: Facts) -> Decision:
         raise
 
 
+@unhurried
 @given(some_facts)
 def test_the_chosen_tier_is_allowed_whatever_is_known(known: Facts) -> None:
     """No rule leads out of the constraints, the budget or what takes calls."""
@@ -274,6 +278,7 @@ def test_the_chosen_tier_is_allowed_whatever_is_known(known: Facts) -> None:
     assert decision.explanation.count(".\n") == 0
 
 
+@unhurried
 @given(some_facts, st.floats(0.01, 1.0), st.floats(0.01, 1.0))
 def test_a_higher_target_never_picks_a_lower_tier(known: Facts, one: float, other: float) -> None:
     """Asking for more never gets less."""
@@ -285,6 +290,7 @@ def test_a_higher_target_never_picks_a_lower_tier(known: Facts, one: float, othe
     assert tiers[0] <= tiers[1]
 
 
+@unhurried
 @given(some_facts, st.sampled_from(Tier))
 def test_a_session_never_moves_a_request_down(known: Facts, session: Tier) -> None:
     """Having reached a tier only ever lifts."""
@@ -292,6 +298,7 @@ def test_a_session_never_moves_a_request_down(known: Facts, session: Tier) -> No
     assert decision_on(replace(known, session_tier=session)).tier >= without
 
 
+@unhurried
 @given(some_facts)
 def test_doubt_never_moves_a_request_down(known: Facts) -> None:
     """When in doubt, quality wins over cost."""
@@ -301,6 +308,7 @@ def test_doubt_never_moves_a_request_down(known: Facts) -> None:
     assert decision_on(unsure).tier >= decision_on(sure).tier
 
 
+@unhurried
 @given(some_facts)
 def test_the_same_facts_give_the_same_decision(known: Facts) -> None:
     """It is a function."""

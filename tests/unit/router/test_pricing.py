@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from router.answer import Usage
@@ -60,6 +60,7 @@ def test_an_unknown_price_is_none() -> None:
 tokens = st.integers(0, 2**31)
 
 
+@settings(deadline=None)
 @given(tokens, tokens, tokens, tokens)
 def test_more_tokens_never_cost_less(less_in: int, more_in: int, less_out: int, more_out: int) -> None:
     """And nothing is negative."""

@@ -4,7 +4,7 @@ import json
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from router.answer import Attempt, AttemptOutcome, Usage
@@ -51,6 +51,7 @@ def test_an_attempt_survives_its_row() -> None:
     assert AttemptRecord.of(replace(ATTEMPT, usage=None)).as_attempt().usage == Usage(0, 0)
 
 
+@settings(deadline=None)
 @given(st.text(), st.dictionaries(st.text(), st.text(), max_size=3))
 def test_any_text_survives(text: str, labels: dict[str, str]) -> None:
     """Line breaks are escaped."""
