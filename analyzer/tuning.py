@@ -21,6 +21,8 @@ _LONGEST_SECONDS = 20.0
 _PASSES = 12
 _BATCH_PASSES = 3
 _WORTH = 0.95  # a bigger batch has to be at least this much better, because everybody in it waits for all
+_LONGEST_PASS_SECONDS = 0.06  # callers give about 100 ms: a pass must leave room for one that is under way
+_LEAST_TOKENS = 256  # four prompts of the usual length
 
 
 class Measured(Protocol):
@@ -94,9 +96,10 @@ def _rates(engine: Measured, clock: Callable[[], float], ends: float) -> Iterabl
 
 
 def _worthwhile(rates: Sequence[tuple[int, float]]) -> int:
-    """Returns the smallest batch that yields nearly as much as the best one."""
-    most = max(rate for _, rate in rates)
-    return max(8 * SINGLE_TOKENS // 2, next(tokens for tokens, rate in rates if rate >= _WORTH * most))
+    """Returns the smallest batch that yields nearly as much as the best one, of those that end soon enough."""
+    soon = [(tokens, rate) for tokens, rate in rates if tokens / rate <= _LONGEST_PASS_SECONDS] or rates[:1]
+    most = max(rate for _, rate in soon)
+    return max(_LEAST_TOKENS, next(tokens for tokens, rate in soon if rate >= _WORTH * most))
 
 
 def _times(engine: Measured, size: int, passes: int, clock: Callable[[], float]) -> list[float]:

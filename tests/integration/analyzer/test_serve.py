@@ -168,3 +168,25 @@ def test_metrics_are_served() -> None:
     process.communicate(timeout=20)
     assert "tinyroute_analyzer_forward_duration_seconds_count" in text
     assert "tinyroute_analyzer_revision_info" in text
+
+
+@pytest.mark.model
+def test_a_changed_file_is_applied_and_a_wrong_one_is_refused(tmp_path: Path) -> None:
+    """On SIGHUP; the service goes on either way."""
+    path = tmp_path / "analyzer.yaml"
+    path.write_text("version: 1\n")
+    process = started("--config", str(path))
+    assert process.stdout is not None
+    process.stdout.readline()
+    path.write_text("batching: {most_waiting: 0}\n")
+    process.send_signal(signal.SIGHUP)
+    time.sleep(1.0)
+    path.write_text("batching: {most_waiting: 9}\nlisten: {port: 1}\n")
+    process.send_signal(signal.SIGHUP)
+    time.sleep(1.0)
+    process.terminate()
+    _, err = process.communicate(timeout=20)
+    assert process.returncode == 0, err
+    assert f"{path}:1: batching.most_waiting" in err
+    assert "configuration applied" in err
+    assert "some changes take a restart" in err

@@ -67,9 +67,11 @@ def test_a_batch_is_no_bigger_than_it_pays() -> None:
     """Everybody in it waits for all."""
     clock = Clock()
     flat = tuned(1, Machine(clock, {1: (0.0, 0.0001)}).open, clock)
-    steep = tuned(1, Machine(clock, {1: (0.05, 0.0001)}).open, clock)
+    steep = tuned(1, Machine(clock, {1: (0.01, 0.00001)}).open, clock)
+    slow = tuned(1, Machine(clock, {1: (0.01, 0.0001)}).open, clock)
     assert flat.tokens_a_batch == 256
     assert steep.tokens_a_batch == 1024
+    assert slow.tokens_a_batch == 256  # 512 tokens would take more than 60 ms
 
 
 def test_a_slow_machine_is_not_measured_for_ever() -> None:
