@@ -10,7 +10,7 @@ from router.learning.evidence import Case, reaches
 from router.policy import Facts, Policy, TierOption, plan
 from router.request import Constraints, Tier
 
-share = st.floats(0, 1)
+share = st.integers(0, 1000).map(lambda n: n / 1000)
 
 
 @given(st.tuples(share, share, share).map(sorted), share, st.floats(0.01, 1), share)
