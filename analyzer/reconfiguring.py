@@ -55,23 +55,22 @@ class Reconfiguration:
         self._batcher = batcher
         self._handler = handler
         self._switch = switch
+        self._watch = FileWatch(reread.path) if reread is not None else None
+
+    def listen(self) -> None:
+        """Takes SIGHUP from now on; unheard, it would end the process."""
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._asked)
 
     async def run(self) -> None:
-        """Works until cancelled."""
-        loop = asyncio.get_running_loop()
-        if self._reread is None:
-            loop.add_signal_handler(signal.SIGHUP, _log.info, "no configuration file, nothing to read again")
-            return
-        watch = FileWatch(self._reread.path)
-        loop.add_signal_handler(signal.SIGHUP, watch.ask)
-        async for _ in watch.changes():
-            await self.read_again()
+        """Works until cancelled; without a file, not at all."""
+        if self._watch is not None and self._reread is not None:
+            async for _ in self._watch.changes():
+                await self.read_again(self._reread)
 
-    async def read_again(self) -> None:
+    async def read_again(self, reread: Reread) -> None:
         """Reads the file and applies it; a file that is wrong leaves everything as it is."""
-        assert self._reread is not None  # noqa: S101 - run asks only then
         try:
-            await self.apply(self._reread.read())
+            await self.apply(reread.read())
         except ConfigError as error:
             _log.error("configuration refused, the old one stays", mistakes=str(error).splitlines())
 
@@ -91,6 +90,12 @@ class Reconfiguration:
         _log.info("configuration applied", changed=sorted(changed))
         if waiting:
             _log.warning("some changes take a restart", settings=sorted(waiting))
+
+    def _asked(self) -> None:
+        if self._watch is None:
+            _log.info("no configuration file, nothing to read again")
+        else:
+            self._watch.ask()
 
     async def _activate(self, revision: str) -> None:
         try:

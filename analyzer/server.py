@@ -87,10 +87,12 @@ async def serve(config: AnalyzerConfig, surroundings: Surroundings) -> None:
         working = running(parts.batcher, stack)
         working.add_done_callback(lambda _: signals.ask())  # without it nobody is answered: better to be restarted
         stack.push_async_callback(parts.analyzer.close)
+        reconfiguration = parts.reconfiguration(surroundings.reread)
+        reconfiguration.listen()
         ports = await parts.start_servers(stack)
         ready = await signals.unless_asked(parts.load(ports, telemetry.metrics_port))
         _in_background(stack, parts.vigil().run())
-        _in_background(stack, parts.reconfiguration(surroundings.reread).run())
+        _in_background(stack, reconfiguration.run())
         surroundings.announce(ready)
         await signals.wait()
         await drain(parts.servers, parts.health, drain_settings(config))

@@ -38,11 +38,11 @@ class Shelf:
 class Running:
     """A service's changeable parts."""
 
-    def __init__(self, reread: Reread | None = None) -> None:
+    def __init__(self) -> None:
         self.batcher, self.handler = MicroBatcher(batch_settings(AnalyzerConfig())), Handler()
         self.models = Models(active=fake_model(FakeScorer("a")))
         switch = ModelSwitch(self.models, Shelf())  # type: ignore[arg-type]
-        self.reconfiguration = Reconfiguration(AnalyzerConfig(), reread, self.batcher, self.handler, switch)
+        self.reconfiguration = Reconfiguration(AnalyzerConfig(), None, self.batcher, self.handler, switch)
 
 
 async def test_queue_limits_and_revision_change_at_once() -> None:
@@ -85,7 +85,7 @@ async def test_a_wrong_file_changes_nothing() -> None:
     def read() -> AnalyzerConfig:
         raise ConfigError("analyzer.yaml:3: listen.prot: unknown key")
 
-    service = Running(Reread(Path("analyzer.yaml"), read))
+    service = Running()
     before = service.batcher.backlog_settings
-    await service.reconfiguration.read_again()
+    await service.reconfiguration.read_again(Reread(Path("analyzer.yaml"), read))
     assert service.batcher.backlog_settings is before
