@@ -57,7 +57,9 @@ class Journey:
         allowed = [estimate.tier for estimate in decision.considered if estimate.allowed]
         fleet = errand.terms.fleet
         tiers = tier_order(decision.tier, allowed)
-        self._itinerary = Itinerary([member for tier in tiers for member in fleet.drawn(tier)])
+        self._itinerary = Itinerary(
+            [member for tier in tiers for member in fleet.drawn(tier) if self._room(member) is not None]
+        )
 
     @property
     def attempts(self) -> tuple[Attempt, ...]:
@@ -97,9 +99,9 @@ class Journey:
         raise failure(self.trials, self.errand.deadline)
 
     def _set_out(self) -> Trial | None:
-        """Returns a call to the next backend that fits, can be paid for and takes calls; None when there is none."""
+        """Returns a call to the next backend that can be paid for and takes calls; None when there is none."""
         while not self.errand.deadline.expired() and (candidate := self._itinerary.next()) is not None:
-            room = candidate.room(self.errand.plan.prompt_tokens, self.errand.request.generation.max_output_tokens)
+            room = self._room(candidate)
             if room is None or not self._covered(candidate, room):
                 continue
             permit = candidate.breaker.admit()
@@ -108,6 +110,9 @@ class Journey:
                 self.trials.append(trial)
                 return trial
         return None
+
+    def _room(self, candidate: Guarded) -> int | None:
+        return candidate.room(self.errand.plan.prompt_tokens, self.errand.request.generation.max_output_tokens)
 
     def _covered(self, candidate: Guarded, room: int) -> bool:
         worst = self.errand.terms.prices.price(

@@ -7,9 +7,10 @@ from router.answer import Usage
 from router.budgets import Budgets
 from router.cascade import Finding
 from router.decision import Decision
+from router.facts import Facts, TierOption
 from router.fleet import Guarded
 from router.observer import Decided, Observer, Stage, notify, staged
-from router.policy import Facts, TierOption, plan
+from router.policy import plan
 from router.ports import TokenEstimator, WallClock
 from router.request import RouteRequest, Tier
 from router.sessions import Sessions

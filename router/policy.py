@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 
 from router.abilities import Recalibration, success_at, unchanged
 from router.analysis import Analysis
-from router.cascade import Finding
 from router.decision import Cause, Decision, Exclusion, TierEstimate
 from router.explanation import Choosing, explain, explain_budget, explain_refusal
-from router.request import Constraints, Tier
-from servicekit.errors import FailedPrecondition, QuotaViolation, ResourceExhausted, Unavailable
+from router.facts import Facts, TierOption, constraint_on
+from router.request import Tier
+from servicekit.errors import FailedPrecondition, ResourceExhausted, Unavailable
 
 REFERENCE_ABILITIES: Mapping[Tier, float] = {Tier.SMALL: 0.0, Tier.MEDIUM: 1.0, Tier.LARGE: 2.0}
 
@@ -45,29 +45,6 @@ class Policy:
         if analysis is None:
             return success_at(ability, self.success_unknown)
         return self.recalibrate(tier, analysis.task, success_at(ability, analysis.success))
-
-
-@dataclass(frozen=True)
-class TierOption:
-    """What is known of a tier for one request, beside the analysis. An unknown price is None."""
-
-    tier: Tier
-    estimated_cost_micros: int | None
-    fits: bool = True
-    takes_calls: bool = True
-    affordable: bool = True
-
-
-@dataclass(frozen=True)
-class Facts:
-    """All that a choice rests on. `quota` is the budget that stands in the way where a tier is not affordable."""
-
-    finding: Finding
-    options: tuple[TierOption, ...]
-    constraints: Constraints
-    session_tier: Tier | None = None
-    price_revision: str = ""
-    quota: QuotaViolation | None = None
 
 
 def plan(facts: Facts, policy: Policy) -> Decision:
@@ -144,7 +121,7 @@ class Choice:
     def _by_analysis(self, pool: Sequence[TierOption]) -> Tier:
         if self.facts.finding.analysis is None:
             return _at_least(self.policy.default_tier, sorted(option.tier for option in pool))
-        enough = self.quality_target * max(self.success[option.tier] for option in pool) - ROUNDING
+        enough = self.quality_target * max(self.success[option.tier] for option in pool) * (1 - ROUNDING)
         good = [option for option in pool if self.success[option.tier] >= enough]
         return min(good, key=_by_cost if _all_priced(good) else _by_tier).tier
 
@@ -169,18 +146,6 @@ class Choice:
         if floor is not None and option.tier < floor:
             return Exclusion.SESSION
         return None if option.takes_calls else Exclusion.NO_BACKEND
-
-
-def constraint_on(option: TierOption, constraints: Constraints) -> Exclusion | None:
-    """Returns which of the caller's constraints, the context window among them, rules a tier out."""
-    if constraints.min_tier is not None and option.tier < constraints.min_tier:
-        return Exclusion.MIN_TIER
-    if constraints.max_tier is not None and option.tier > constraints.max_tier:
-        return Exclusion.MAX_TIER
-    if not option.fits:
-        return Exclusion.CONTEXT_WINDOW
-    cost, limit = option.estimated_cost_micros, constraints.max_cost_micros
-    return Exclusion.MAX_COST if limit is not None and (cost is None or cost > limit) else None
 
 
 def _check(facts: Facts) -> None:

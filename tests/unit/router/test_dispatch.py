@@ -209,6 +209,18 @@ def test_a_backend_has_half_of_the_time_for_its_first_token_while_others_are_lef
     assert answer.attempts[0].duration == pytest.approx(30.0, rel=0.01)
 
 
+def test_a_backend_that_does_not_fit_leaves_the_others_all_the_time() -> None:
+    """It is not one to go to next."""
+    kit = Kit([a_backend(S, [Pause(50.0), "late but there"]), a_backend(M, context_window=100)])
+    assert path(whole(kit, left=60.0)) == [("small-1", O.ANSWERED)]
+
+
+@pytest.mark.parametrize("left", [1e6, 1e15, float("inf")])
+def test_a_deadline_may_be_huge(left: float) -> None:
+    """Nothing overflows."""
+    assert path(whole(Kit([a_backend(S, [Pause(50.0), "hi"]), a_backend(M)]), left=left)) == [("small-1", O.ANSWERED)]
+
+
 def test_a_slow_answer_is_not_a_late_one() -> None:
     """Once it has begun it may take all the time there is."""
     kit = Kit([a_backend(S, ["begun", Pause(50.0), "done"]), a_backend(M)])

@@ -10,8 +10,9 @@ from router.abilities import success_at
 from router.analysis import Rung, SkippedRung, SkipReason
 from router.cascade import Finding
 from router.decision import Cause, Decision, Exclusion
+from router.facts import Facts, TierOption
 from router.fakes import an_analysis
-from router.policy import Facts, Policy, TierOption, plan
+from router.policy import Policy, plan
 from router.request import Constraints, Tier
 from servicekit.errors import FailedPrecondition, QuotaViolation, ResourceExhausted, Unavailable
 
