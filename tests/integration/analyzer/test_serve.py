@@ -181,7 +181,7 @@ def test_a_changed_file_is_applied_and_a_wrong_one_is_refused(tmp_path: Path) ->
     path.write_text("batching: {most_waiting: 0}\n")
     process.send_signal(signal.SIGHUP)
     time.sleep(1.0)
-    path.write_text("batching: {most_waiting: 9}\nlisten: {port: 1}\n")
+    path.write_text("batching: {most_waiting: 9}\nreflection: false\n")
     process.send_signal(signal.SIGHUP)
     time.sleep(1.0)
     process.terminate()
