@@ -6,8 +6,9 @@ Every default is fit for one machine without a key; what has none is what only t
 import datetime as dt
 from pathlib import Path
 from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
 
-from pydantic import Field, HttpUrl, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from router.request import Tier
 from servicekit.config import ConfigModel
@@ -15,6 +16,18 @@ from servicekit.secret import SecretRef
 
 ENVIRONMENT_PREFIX = "TINYROUTE_ROUTER"
 
+
+def _endpoint(url: str) -> str:
+    """Refuses what is no plain address of an HTTP service. Keys have a place of their own."""
+    parts = urlsplit(url)
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise ValueError("must be an address such as https://api.example.com/v1")
+    if parts.username or parts.password or parts.query or parts.fragment:
+        raise ValueError("must hold neither user, password nor query; a key belongs into api_key")
+    return url.rstrip("/")
+
+
+Endpoint = Annotated[str, AfterValidator(_endpoint)]
 Port = Annotated[int, Field(ge=0, le=65535)]
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 PositiveShare = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
@@ -49,7 +62,7 @@ class CloudAnalysisSettings(ConfigModel):
     """The cloud rung: a small OpenAI-compatible model that is asked when no analyzer answers."""
 
     enabled: bool = False
-    base_url: HttpUrl | None = None
+    base_url: Endpoint | None = None
     model: str = ""
     api_key: SecretRef | None = None
     timeout_ms: PositiveMilliseconds = 1000
@@ -86,7 +99,7 @@ class BackendSettings(ConfigModel):
     """One OpenAI-compatible endpoint."""
 
     name: Name
-    base_url: HttpUrl
+    base_url: Endpoint
     model: Annotated[str, Field(min_length=1)]
     api_key: SecretRef | None = None
     weight: Annotated[int, Field(ge=1, le=1000)] = 1

@@ -72,7 +72,7 @@ def backend(tier: Tier, settings: BackendSettings, endpoint: Endpoint, headers: 
 def endpoint(settings: BackendSettings | CloudAnalysisSettings, environment: Environment) -> Endpoint:
     """Where a model is asked, with its key. Raises SecretError when the key can't be read."""
     key = secret(settings.api_key, environment)
-    return Endpoint(str(settings.base_url).rstrip("/"), settings.model, key, settings.max_tokens_field)
+    return Endpoint(settings.base_url or "", settings.model, key, settings.max_tokens_field)
 
 
 def secret(reference: SecretRef | None, environment: Environment) -> str:
