@@ -15,6 +15,7 @@ from router.adapters.handlers.routes import Tracing
 from router.adapters.listeners import Listeners
 from router.adapters.request_log import RequestLog
 from router.adapters.telemetry import (
+    ContentCapture,
     TelemetryObserver,
     current_trace_id,
     trace_headers,
@@ -90,7 +91,9 @@ class Service:
         self._environment = environment
         self._closing: set[asyncio.Task[None]] = set()
         self._keeping = keeping
-        self._telemetry = TelemetryObserver(telemetry.tracer(SCOPE), telemetry.meter(SCOPE))
+        told = settings.telemetry
+        capture = ContentCapture(told.capture_characters_max) if told.capture_content else None
+        self._telemetry = TelemetryObserver(telemetry.tracer(SCOPE), telemetry.meter(SCOPE), capture)
         self._channel = open_channel(settings.analyzer.target)
         self._pool = ClientPool(self._telemetry, environment)
         analyzer = AnalyzerRung(self._channel, bucket, trace_headers)

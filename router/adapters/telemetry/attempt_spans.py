@@ -8,6 +8,7 @@ from opentelemetry.semconv._incubating.attributes import gen_ai_attributes as ge
 from opentelemetry.trace import Span, SpanKind, Tracer
 
 from router import attributes
+from router.adapters.telemetry.content import ContentCapture
 from router.adapters.telemetry.rung_spans import fail, milliseconds_left
 from router.answer import Attempt, AttemptOutcome, Chunk, Usage
 from router.ports import Backend
@@ -42,10 +43,13 @@ class OpenAttempts:
 class TracedBackend:
     """A backend inside one client span a call, by the GenAI conventions."""
 
-    def __init__(self, backend: Backend, tracer: Tracer, attempts: OpenAttempts) -> None:
+    def __init__(
+        self, backend: Backend, tracer: Tracer, attempts: OpenAttempts, capture: ContentCapture | None = None
+    ) -> None:
         self._backend = backend
         self._tracer = tracer
         self._attempts = attempts
+        self._capture = capture
         self.name: str = backend.name
         self.tier: Tier = backend.tier
         self.model: str = backend.model
@@ -64,16 +68,20 @@ class TracedBackend:
         span = self._tracer.start_span(f"chat {self.model}", kind=SpanKind.CLIENT, attributes=facts)
         self._attempts.begin(request.request_id, self.name, span)
         chunks = self._backend.stream(request, max_output_tokens, deadline)
-        begun = False
+        said: list[str] = []
         try:
             while (chunk := await _next(chunks, span)) is not None:
-                if chunk.text and not begun:
-                    begun = True
+                if chunk.text and not said:
                     span.add_event(attributes.FIRST_TOKEN)
+                if chunk.text and (self._capture is not None or not said):
+                    said.append(chunk.text)
                 if chunk.finish_reason is not None:
                     span.set_attribute(gen_ai.GEN_AI_RESPONSE_FINISH_REASONS, [chunk.finish_reason.value.lower()])
                 yield chunk
         finally:
+            if self._capture is not None:
+                span.set_attribute(gen_ai.GEN_AI_INPUT_MESSAGES, self._capture.prompt(request.messages))
+                span.set_attribute(gen_ai.GEN_AI_OUTPUT_MESSAGES, self._capture.answer("".join(said)))
             await _close(chunks)
 
     def _facts(self, max_output_tokens: int, deadline: Deadline) -> Mapping[str, Any]:

@@ -13,6 +13,7 @@ from opentelemetry.trace import Span, Tracer
 
 from router import attributes
 from router.adapters.telemetry.attempt_spans import OpenAttempts, TracedBackend, end_attempt
+from router.adapters.telemetry.content import ContentCapture
 from router.adapters.telemetry.instruments import Instruments, make_instruments
 from router.adapters.telemetry.rung_spans import TracedRung, analysis_facts, fail, span_name
 from router.analysis import AnalysisSource, Rung, SkipReason
@@ -40,8 +41,9 @@ _root: ContextVar[Span | None] = ContextVar("root_span", default=None)
 class TelemetryObserver(Observer):
     """The router's one listener."""
 
-    def __init__(self, tracer: Tracer, meter: Meter) -> None:
+    def __init__(self, tracer: Tracer, meter: Meter, capture: ContentCapture | None = None) -> None:
         self._tracer = tracer
+        self._capture = capture
         self._instruments: Instruments = make_instruments(meter)
         self._attempts = OpenAttempts()
 
@@ -51,7 +53,7 @@ class TelemetryObserver(Observer):
 
     def traced_backend(self, backend: Backend) -> TracedBackend:
         """The backend inside spans, which this observer ends when it hears how the call ended."""
-        return TracedBackend(backend, self._tracer, self._attempts)
+        return TracedBackend(backend, self._tracer, self._attempts, self._capture)
 
     @contextmanager
     def item(self, name: str) -> Iterator[None]:

@@ -275,3 +275,16 @@ async def test_no_text_of_prompt_or_answer_is_in_any_span(tmp_path: Path) -> Non
 def files_with(text: str, folder: Path) -> list[str]:
     """Files that hold the text, ledger and spool among them."""
     return [path.name for path in folder.rglob("*") if path.is_file() and text.encode() in path.read_bytes()]
+
+
+async def test_texts_are_on_spans_where_it_is_switched_on_redacted_and_cut(tmp_path: Path) -> None:
+    """Opted in, and bounded."""
+    store = TraceStore()
+    capture = {"capture_content": True, "capture_characters_max": 60}
+    async with watched(tmp_path, store, Reply((CANARY, " done")), telemetry=capture) as world:
+        await world.router.stub.Route(asking(f"{CANARY} mail ada@example.org or {'x' * 100}"), metadata=METADATA)
+    told = one(Traces(store).of_caller(), "chat small-model")["attributes"]
+    assert CANARY in told["gen_ai.input.messages"]
+    assert "ada@example.org" not in told["gen_ai.input.messages"]
+    assert "x" * 60 not in told["gen_ai.input.messages"]
+    assert f"{CANARY} done" in told["gen_ai.output.messages"]

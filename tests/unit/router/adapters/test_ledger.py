@@ -216,3 +216,47 @@ async def test_a_later_verdict_replaces_the_earlier(tmp_path: Path) -> None:
     assert not ledger.store.knows("other", "a")
     assert not ledger.store.put_outcome("local", "a", 1.0, None, "2026-11-23")
     assert ledger.store.put_outcome("local", "a", 0.0, 3, "2026-11-23")
+
+
+FULL_DISK = """
+import resource, signal, sys
+from pathlib import Path
+from router.adapters.ledger_spool import Spool
+from router.records import RequestRecord
+
+def keep(name):
+    try:
+        spool.append(RequestRecord(name, "local", "Route", "2026-11-23T12:00:00+00:00", "OK"))
+        print(name)
+    except OSError:
+        pass
+
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+spool = Spool(Path(sys.argv[1]), 10**9)
+_, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+resource.setrlimit(resource.RLIMIT_FSIZE, (2000, hard))
+for number in range(10):
+    keep(f"before-{number}")
+resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
+for number in range(3):
+    keep(f"after-{number}")
+print("dropped", spool.dropped)
+"""
+
+
+async def test_a_full_disk_costs_the_records_it_refused_and_no_other(tmp_path: Path) -> None:
+    """A write that came short is no line glued to the next one, and the spool heals by itself."""
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'protos'}"}
+    command = [sys.executable, "-c", FULL_DISK, str(tmp_path / "spool")]
+    *kept, (_, dropped) = (line.split() for line in output_of(command, environment))
+    ledger = Ledger(tmp_path)
+    await ledger.mover.flush()
+    assert ledger.ids() == [name for (name,) in kept]
+    assert int(dropped) > 0
+    assert ledger.mover.unreadable == 1
+    assert [name for name in ledger.ids() if name.startswith("after")] == ["after-0", "after-1", "after-2"]
+
+
+def output_of(command: list[str], environment: dict[str, str]) -> list[str]:
+    """Lines that a program prints."""
+    return subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout.splitlines()
