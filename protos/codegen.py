@@ -1,6 +1,6 @@
 """Generates the Python code beside each .proto file, and the descriptor set that Envoy transcodes JSON with.
 
-    python protos/codegen.py [--out DIR]      DIR defaults to this folder
+Usage: python protos/codegen.py [--out DIR], where DIR defaults to this folder.
 """
 
 import argparse
@@ -20,7 +20,7 @@ DESCRIPTOR_SET = "tinyroute.binpb"
 def main() -> None:
     """Generates everything into the folder the command line names."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, default=PROTOS, help="folder to write into (default: beside the .proto files)")
+    parser.add_argument("--out", type=Path, default=PROTOS, help="folder to write into (default: here)")
     out = parser.parse_args().out
     link_googleapis()
     generate(out)
@@ -48,7 +48,8 @@ def generate(out: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
     well_known = Path(grpc_tools.__file__).parent / "_proto"
     include = [f"-I{PROTOS}", f"-I{GOOGLEAPIS}", f"-I{well_known}"]
-    services = [name for name in sources() if name.startswith("tinyroute/") and "service " in (PROTOS / name).read_text()]
+    ours = [name for name in sources() if name.startswith("tinyroute/")]
+    services = [name for name in ours if "service " in (PROTOS / name).read_text()]
     run(include, [f"--python_out={out}", f"--mypy_out=quiet:{out}"], sources())
     run(include, [f"--grpc_python_out={out}", f"--mypy_grpc_out=quiet:{out}"], services)
     options = ["--include_imports", f"--descriptor_set_out={out / DESCRIPTOR_SET}"]
