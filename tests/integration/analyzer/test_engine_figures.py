@@ -37,12 +37,14 @@ async def test_memory_over_a_million_distinct_prompts() -> None:
     async with AsyncExitStack() as stack:
         batcher = MicroBatcher(PATIENT)
         running(batcher, stack)
-        analyzer = PromptAnalyzer(Models(active=fake_model(FakeScorer())), batcher)
+        scorer = FakeScorer()
+        analyzer = PromptAnalyzer(Models(active=fake_model(scorer)), batcher)
         sizes = []
         for block in range(20):
             for start in range(0, 50_000, 500):
                 numbers = range(block * 50_000 + start, block * 50_000 + start + 500)
                 await asyncio.gather(*(analyzer.analyze(prompt(f"Explain item {n} of list {n * 3}")) for n in numbers))
+                scorer.passes.clear()
             sizes.append(resident_megabytes())
             print(f"{(block + 1) * 50_000:>9} prompts: {sizes[-1]:.0f} MB")
     print(f"slope over the second half: {(sizes[-1] - sizes[9]) / 0.5:.2f} MB per million prompts")
