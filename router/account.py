@@ -134,8 +134,13 @@ class Account:
         if self.plan is None:
             return record
         decision = self.plan.decision
-        predicted = {estimate.tier.name: estimate.predicted_success for estimate in decision.considered}
-        return replace(record, decided_tier=int(decision.tier), cause=decision.cause.value, predicted_success=predicted)
+        return replace(
+            record,
+            decided_tier=int(decision.tier),
+            cause=decision.cause.value,
+            predicted_success={each.tier.name: each.predicted_success for each in decision.considered},
+            estimated_costs={each.tier.name: each.estimated_cost_micros for each in decision.considered},
+        )
 
     def _with_journey(self, record: RequestRecord) -> RequestRecord:
         if self.journey is None:

@@ -109,6 +109,7 @@ class RequestRecord:
     top_tier_micros: int | None = None
     analysis: AnalysisRecord = AnalysisRecord()
     predicted_success: Mapping[str, float] = field(default_factory=dict)
+    estimated_costs: Mapping[str, int | None] = field(default_factory=dict)
     timings: Mapping[str, float | None] = field(default_factory=dict)
     attempts: tuple[AttemptRecord, ...] = ()
 

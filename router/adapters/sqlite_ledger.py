@@ -1,18 +1,13 @@
 """The ledger's store in SQLite (WAL): records in, sums and verdicts out. Every method blocks; call it in a thread."""
 
-import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from router.adapters.sqlite_file import SqliteFile
 from router.adapters.sqlite_rows import Entry, insert
-from router.adapters.sqlite_schema import migrate
 from router.request import Tier
 from router.usage import UsageSum
-from servicekit.errors import Unavailable
-
-BUSY_SECONDS = 2.0
 
 DIMENSIONS = {
     "TENANT": "requests.tenant",
@@ -41,31 +36,26 @@ USAGE = """
 
 
 class SqliteLedger:
-    """One file. Each piece of work opens a connection: cheap beside the work, and a disk that heals heals it too."""
+    """Requests, attempts and verdicts in one file."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
+        self.file = SqliteFile(path)
 
     def __repr__(self) -> str:
-        return f"SqliteLedger({self._path})"
+        return f"SqliteLedger({self.file.path})"
 
     def migrate(self) -> None:
         """Makes or updates the file."""
-        try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise Unavailable("STORE_UNREACHABLE", f"The ledger's folder can't be made: {error}.") from error
-        with self._connection() as connection:
-            migrate(connection)
+        self.file.migrate()
 
     def moved_bytes(self) -> dict[str, int]:
         """How much of each segment is in the store."""
-        with self._connection() as connection:
+        with self.file.connection() as connection:
             return dict(connection.execute("SELECT name, moved_bytes FROM segments"))
 
     def take(self, segment: str, begin: int, end: int, entries: Iterable[Entry]) -> bool:
         """Keeps the entries of one piece of a segment, all or none; False when another process took it before."""
-        with self._transaction() as connection:
+        with self.file.transaction() as connection:
             row = connection.execute("SELECT moved_bytes FROM segments WHERE name = ?", (segment,)).fetchone()
             if (row[0] if row else 0) != begin:
                 return False
@@ -76,7 +66,7 @@ class SqliteLedger:
 
     def forget(self, segment: str) -> None:
         """Drops the memory of a segment that is deleted."""
-        with self._transaction() as connection:
+        with self.file.transaction() as connection:
             connection.execute("DELETE FROM segments WHERE name = ?", (segment,))
 
     def usage(self, dimensions: Sequence[str], start: str, end: str, tenant: str = "") -> list[UsageSum]:
@@ -85,7 +75,7 @@ class SqliteLedger:
         clause = f"GROUP BY {', '.join(columns)}" if columns else ""
         groups = "".join(f"{column}, " for column in columns)
         query = USAGE.format(groups=groups, clause=clause)
-        with self._connection() as connection:
+        with self.file.connection() as connection:
             rows = connection.execute(query, (start, end, tenant, tenant)).fetchall()
         # Without groups SQL gives one row even for nothing at all.
         return [_sum(row, dimensions) for row in rows if row[len(dimensions)]]
@@ -93,7 +83,7 @@ class SqliteLedger:
     def knows(self, tenant: str, request_id: str) -> bool:
         """Whether the tenant's request is in the store."""
         query = "SELECT 1 FROM requests WHERE tenant = ? AND request_id = ? LIMIT 1"
-        with self._connection() as connection:
+        with self.file.connection() as connection:
             return connection.execute(query, (tenant, request_id)).fetchone() is not None
 
     def first_call(self, tenant: str, request_id: str) -> tuple[int | None] | None:
@@ -105,41 +95,19 @@ class SqliteLedger:
             SELECT cost_micros FROM requests WHERE tenant = ? AND request_id = ? AND rpc != 'Decide'
             AND (status = 'OK' OR (rpc = 'StreamRoute' AND tier IS NOT NULL)) ORDER BY record LIMIT 1
         """
-        with self._connection() as connection:
+        with self.file.connection() as connection:
             row: tuple[int | None] | None = connection.execute(query, (tenant, request_id)).fetchone()
             return row
 
     def put_outcome(self, tenant: str, request_id: str, score: float, preferred_tier: int | None, time: str) -> bool:
         """Keeps a verdict; whether it replaced an earlier one."""
         key = (tenant, request_id)
-        with self._transaction() as connection:
+        with self.file.transaction() as connection:
             found = connection.execute("SELECT 1 FROM outcomes WHERE tenant = ? AND request_id = ?", key).fetchone()
             connection.execute(
                 "INSERT OR REPLACE INTO outcomes VALUES (?, ?, ?, ?, ?)", (*key, score, preferred_tier, time)
             )
         return found is not None
-
-    @contextmanager
-    def _connection(self) -> Iterator[sqlite3.Connection]:
-        """A connection of one's own. Raises Unavailable for whatever ails the file."""
-        try:
-            with closing(sqlite3.connect(self._path, timeout=BUSY_SECONDS, isolation_level=None)) as connection:
-                connection.execute("PRAGMA journal_mode = WAL")
-                connection.execute("PRAGMA synchronous = NORMAL")
-                yield connection
-        except (sqlite3.Error, OSError) as error:
-            raise Unavailable("STORE_UNREACHABLE", f"The ledger's store can't be used: {error}.") from error
-
-    @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
-        with self._connection() as connection:
-            connection.execute("BEGIN IMMEDIATE")
-            try:
-                yield connection
-            except BaseException:
-                connection.execute("ROLLBACK")
-                raise
-            connection.execute("COMMIT")
 
 
 def _sum(row: Sequence[Any], dimensions: Sequence[str]) -> UsageSum:

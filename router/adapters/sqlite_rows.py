@@ -47,6 +47,7 @@ def insert(connection: sqlite3.Connection, entry: Entry) -> None:
         "analysis_cost_micros": record.analysis.cost_micros,
         "analysis": json.dumps(vars(record.analysis)),
         "predicted_success": json.dumps(dict(record.predicted_success)),
+        "estimated_costs": json.dumps(dict(record.estimated_costs)),
         "timings": json.dumps(dict(record.timings)),
     }
     row = _insert_into(connection, "requests", values)

@@ -2,6 +2,8 @@
 
 import sqlite3
 
+from router.adapters.policy_schema import LEARNING
+
 MIGRATIONS: tuple[str, ...] = (
     """
     CREATE TABLE requests (
@@ -64,6 +66,7 @@ MIGRATIONS: tuple[str, ...] = (
         PRIMARY KEY (tenant, request_id)
     ) WITHOUT ROWID;
     """,
+    LEARNING,
 )
 
 
