@@ -16,11 +16,14 @@ from router.adapters.listeners import Listeners
 from router.adapters.request_log import RequestLog
 from router.adapters.telemetry import (
     ContentCapture,
+    QualityObserver,
     TelemetryObserver,
     current_trace_id,
     trace_headers,
     watch_breakers,
+    watch_budgets,
     watch_ledger,
+    watch_revisions,
 )
 from router.composition.assembly import Foundation, Workshop
 from router.composition.catalogue import Environment
@@ -63,6 +66,8 @@ async def serve(
     """
     async with AsyncExitStack() as stack:
         signals = stack.enter_context(StopSignals())
+        watcher = ConfigWatcher(config, lambda: service.reload(config))
+        _hear_sighup(stack, watcher)  # from the start: unheard, it would end the process
         telemetry = start_telemetry(_telemetry_settings(settings), environment)
         stack.push_async_callback(telemetry.close)
         keeping = await stack.enter_async_context(keep_ledger(settings.ledger))
@@ -75,7 +80,7 @@ async def serve(
         for server in servers:
             await server.start()
             stack.push_async_callback(server.stop, None)
-        _watch(stack, ConfigWatcher(config, lambda: service.reload(config)))
+        stack.callback(asyncio.create_task(watcher.run()).cancel)
         health.set_serving(serving=True)
         announce(Ready(*ports, telemetry.metrics_port))
         await signals.wait()
@@ -98,15 +103,22 @@ class Service:
         self._pool = ClientPool(self._telemetry, environment)
         analyzer = AnalyzerRung(self._channel, bucket, trace_headers)
         ledger = keeping.spool if keeping is not None else NoLedger()
-        listeners = Listeners(self._telemetry, RequestLog())
+        quality = QualityObserver(telemetry.tracer(SCOPE), telemetry.meter(SCOPE))
+        listeners = Listeners(self._telemetry, quality, RequestLog())
         earlier = keeping.earlier if keeping is not None else None
         self._workshop = Workshop(
             Foundation(analyzer, self._telemetry, listeners, ledger, earlier, self._pool), settings
         )
         self._current = Current(self._workshop.build(settings))
         watch_breakers(telemetry.meter(SCOPE), self._workshop.breakers)
+        watch_budgets(telemetry.meter(SCOPE), self._workshop.budgets.day_shares)
+        watch_revisions(telemetry.meter(SCOPE), self._revisions)
         if keeping is not None:
             watch_ledger(telemetry.meter(SCOPE), keeping.counts)
+
+    def _revisions(self) -> tuple[str, str]:
+        terms = self._current.built.terms
+        return terms.policy.revision, terms.prices.revision
 
     async def restore(self) -> None:
         """Takes over what was spent before this process began."""
@@ -165,13 +177,11 @@ def _unlike(before: RouterSettings, after: RouterSettings) -> list[str]:
     return sorted(name for name in names if getattr(before, name) != getattr(after, name))
 
 
-def _watch(stack: AsyncExitStack, watcher: ConfigWatcher) -> None:
-    """Watches until the stack is left; SIGHUP is a poke."""
+def _hear_sighup(stack: AsyncExitStack, watcher: ConfigWatcher) -> None:
+    """SIGHUP is a poke, until the stack is left."""
     loop = asyncio.get_running_loop()
-    task = loop.create_task(watcher.run())
     loop.add_signal_handler(signal.SIGHUP, watcher.poke)
     stack.callback(loop.remove_signal_handler, signal.SIGHUP)
-    stack.callback(task.cancel)
 
 
 def _telemetry_settings(settings: RouterSettings) -> TelemetrySettings:

@@ -81,3 +81,22 @@ def watch_ledger(meter: Meter, counts: Callable[[], Mapping[str, int]]) -> None:
     meter.create_observable_counter(
         "tinyroute.router.ledger.records", [observe], description="Records by what became of them."
     )
+
+
+def watch_budgets(meter: Meter, shares: Callable[[], Mapping[str, float]]) -> None:
+    """Publishes which share of its day's budget each tenant named in the configuration has spent."""
+
+    def observe(_: CallbackOptions) -> Iterable[Observation]:
+        return [Observation(share, {attributes.TENANT: tenant}) for tenant, share in shares().items()]
+
+    meter.create_observable_gauge("tinyroute.router.budget.spent", [observe], "1", "Share of the day's budget.")
+
+
+def watch_revisions(meter: Meter, revisions: Callable[[], tuple[str, str]]) -> None:
+    """Publishes a 1 with the revisions of policy and prices in force."""
+
+    def observe(_: CallbackOptions) -> Iterable[Observation]:
+        policy, prices = revisions()
+        return [Observation(1, {attributes.POLICY_REVISION: policy, attributes.PRICE_REVISION: prices})]
+
+    meter.create_observable_gauge("tinyroute.router.revision.info", [observe], description="1 for what is in force.")

@@ -15,7 +15,7 @@ from router import attributes
 from router.adapters.telemetry.attempt_spans import OpenAttempts, TracedBackend, end_attempt
 from router.adapters.telemetry.content import ContentCapture
 from router.adapters.telemetry.instruments import Instruments, make_instruments
-from router.adapters.telemetry.rung_spans import TracedRung, analysis_facts, fail, span_name
+from router.adapters.telemetry.rung_spans import TracedRung, fail, span_name
 from router.analysis import AnalysisSource, Rung, SkipReason
 from router.decision import Decision
 from router.observer import AttemptFinished, Decided, Fault, FirstToken, Observer, Refused, RungFinished, Settled, Stage
@@ -66,8 +66,7 @@ class TelemetryObserver(Observer):
         """A span around the stage, current while it lasts."""
         if stage is Stage.ANALYSIS:
             root = trace.get_current_span()
-            root.set_attribute(attributes.REQUEST_ID, request.request_id)
-            root.set_attribute(attributes.TENANT, request.tenant)
+            root.set_attributes({attributes.REQUEST_ID: request.request_id, attributes.TENANT: request.tenant})
             _root.set(root)
         started = time.monotonic()
         try:
@@ -97,11 +96,13 @@ class TelemetryObserver(Observer):
         self._tracer.start_span(span_name(fact.rung), attributes=told).end()
 
     def decided(self, fact: Decided) -> None:
-        """Puts the choice on the request's span and on the one it was made in."""
-        told = decision_facts(fact.decision)
-        for span in (trace.get_current_span(), _root.get()):
-            if span is not None:
-                span.set_attributes(told)
+        """Puts the choice on the request's span, and by what it was made on the plan's."""
+        decision = fact.decision
+        trace.get_current_span().set_attributes(revisions(decision))
+        told = decision_facts(decision)
+        root = _root.get()
+        if root is not None:
+            root.set_attributes(told)
         labels = {name: told[name] for name in (attributes.RUNG, attributes.TIER, attributes.CAUSE)}
         self._instruments.decisions.add(1, labels)
 
@@ -151,19 +152,30 @@ class TelemetryObserver(Observer):
 
 
 def decision_facts(decision: Decision) -> dict[str, Any]:
-    """What spans show of a choice."""
+    """What the request's span shows of the choice; what the analysis said in full is on its rung's."""
     analysis = decision.analysis
     facts = {
         attributes.TIER: decision.tier.name,
         attributes.CAUSE: decision.cause.value,
         attributes.RUNG: rung_of(decision),
         attributes.FAIL_OPEN: analysis is None,
-        attributes.POLICY_REVISION: decision.policy_revision,
-        attributes.PRICE_REVISION: decision.price_revision,
     }
     if analysis is None:
         return facts | {attributes.ANALYSIS_SOURCE: AnalysisSource.NONE.value}
-    return facts | analysis_facts(analysis)
+    return facts | {
+        attributes.ANALYSIS_SOURCE: analysis.source.value,
+        attributes.COMPLEXITY: analysis.complexity,
+        attributes.CONFIDENCE: analysis.confidence,
+    }
+
+
+def revisions(decision: Decision) -> dict[str, str]:
+    """By what a choice was made."""
+    return {
+        attributes.ANALYZER_REVISION: decision.analysis.revision if decision.analysis else "",
+        attributes.POLICY_REVISION: decision.policy_revision,
+        attributes.PRICE_REVISION: decision.price_revision,
+    }
 
 
 def rung_of(decision: Decision) -> str:
