@@ -77,10 +77,10 @@ def _explain_target(choosing: Choosing) -> str:
 
 
 def _objection(choosing: Choosing) -> str:
-    exclusion = choosing.estimate(choosing.otherwise).excluded_by
-    if exclusion is None:
-        return "a better tier is ruled out, and the quality target is a share of the best allowed one"
-    return AGAINST[exclusion].format(tier=choosing.otherwise.name)
+    """Returns what rules the other tier out or, where nothing does, what rules out others."""
+    other = choosing.estimate(choosing.otherwise)
+    estimates = choosing.considered if other.allowed else (other,)
+    return "; ".join(AGAINST[each.excluded_by].format(tier=each.tier.name) for each in estimates if each.excluded_by)
 
 
 def _skipped(finding: Finding) -> str:

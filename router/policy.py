@@ -1,8 +1,8 @@
 """The policy: from what is known of a request to a tier, and the reasons. Pure: same facts, same choice.
 
 Rules in order of precedence, strongest first: the caller's constraints and the context window, the tenant's budget, the
-session's earlier tier, low confidence, the analysis. A choice's cause is the strongest rule that changed what the
-weaker ones had chosen.
+session's earlier tier, low confidence, the analysis. A choice's cause is the strongest rule that stands against what
+would have been chosen without it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,6 +18,9 @@ from router.request import Tier
 from servicekit.errors import FailedPrecondition, ResourceExhausted, Unavailable
 
 REFERENCE_ABILITIES: Mapping[Tier, float] = {Tier.SMALL: 0.0, Tier.MEDIUM: 1.0, Tier.LARGE: 2.0}
+
+EXCLUDING: Mapping[Exclusion | None, Cause] = {Exclusion.BUDGET: Cause.BUDGET, Exclusion.SESSION: Cause.SESSION}
+"""The rule that excludes so; the rest are the caller's constraints."""
 
 ROUNDING = 1e-12
 """Keeps a tier that is exactly good enough from failing by the last bit."""
@@ -55,8 +58,9 @@ def plan(facts: Facts, policy: Policy) -> Decision:
     """
     _check(facts)
     choice = Choice(facts, policy)
-    tier, otherwise, cause = choice.settle()
     considered = choice.considered()
+    tier, otherwise, cause = choice.settle()
+    cause = _strongest(cause, next(estimate for estimate in considered if estimate.tier is otherwise))
     return Decision(
         tier=tier,
         cause=cause,
@@ -80,7 +84,7 @@ class Choice:
         self.quality_target = policy.quality_target if target is None else target
 
     def settle(self) -> tuple[Tier, Tier, Cause]:
-        """Returns the tier, the tier but for the rule that settled it, and that rule."""
+        """Returns the tier, what weaker rules had chosen before the last change, and the rule that changed it."""
         cause = Cause.DEFAULT if self.facts.finding.analysis is None else Cause.QUALITY_TARGET
         active: set[Cause] = set()
         tier = otherwise = self.choose(active)
@@ -162,6 +166,13 @@ def _check(facts: Facts) -> None:
         raise Unavailable(
             "NO_BACKEND", f"None of the backends of the allowed tiers ({names}) takes calls at the moment."
         )
+
+
+def _strongest(cause: Cause, otherwise: TierEstimate) -> Cause:
+    """Returns the rule that rules out what would have been chosen otherwise, where that is stronger than `cause`."""
+    if otherwise.excluded_by in {None, Exclusion.NO_BACKEND}:
+        return cause
+    return EXCLUDING.get(otherwise.excluded_by, Cause.CONSTRAINT)
 
 
 def _at_least(tier: Tier, tiers: Sequence[Tier]) -> Tier:

@@ -82,19 +82,14 @@ class Router:
 
     async def _plan(self, account: Account, reservation: Reservation, deadline: Deadline) -> Plan:
         """Books an analysis, if any rung has one, and the plan made with it; returns the plan."""
-        _check(deadline)
+        if deadline.expired():
+            raise DeadlineExceeded("NO_TIME_LEFT", "The deadline was past when the request came.")
         with self._books.timed(account, "analysis"), self._admission.analysing() as found:
             account.finding = await self._cascade.analyze(account.request, deadline, may_pay=reservation.has_money())
             found(account.finding)
-        _check(deadline)
         with self._books.timed(account, "plan"):
             account.plan = self._planner.plan(account.request, account.finding, account.terms)
         return account.plan
-
-
-def _check(deadline: Deadline) -> None:
-    if deadline.expired():
-        raise DeadlineExceeded("NO_TIME_LEFT", "The time ran out before the request was sent to a tier.")
 
 
 def _cover(account: Account, reservation: Reservation) -> Cover:

@@ -132,6 +132,27 @@ def test_cancellation_passes_through_and_ends_the_rung() -> None:
     assert hanging.breakers[SELF].state is State.CLOSED
 
 
+def test_a_cancelled_probe_leaves_the_breaker_open() -> None:
+    """It has found nothing out."""
+    hanging = kit(RungFailed(SkipReason.UNAVAILABLE))
+
+    async def main() -> None:
+        cascade = hanging.cascade()
+        for _ in range(10):
+            await cascade.analyze(a_request(), seconds(60))
+            await asyncio.sleep(0.1)
+        await asyncio.sleep(1.0)
+        hanging.rungs[SELF].script = [Hang()]
+        probe = asyncio.create_task(cascade.analyze(a_request(), seconds(60)))
+        await asyncio.sleep(0.01)
+        assert hanging.breakers[SELF].state is State.HALF_OPEN
+        probe.cancel()
+        await asyncio.wait({probe})
+
+    run(main())
+    assert hanging.breakers[SELF].state is State.OPEN
+
+
 def test_what_failed_rungs_cost_is_added_up() -> None:
     """A cloud model that was undecided has to be paid all the same; an unknown price makes the sum unknown."""
     undecided = RungFailed(SkipReason.UNDECIDED, cost_micros=7)

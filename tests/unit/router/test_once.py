@@ -118,6 +118,22 @@ def test_the_call_goes_on_while_anyone_waits_and_ends_with_the_last() -> None:
     assert [record.status for record in kit.ledger.records] == ["OK", "CANCELLED"]
 
 
+def test_who_comes_while_a_call_is_being_cancelled_begins_a_new_one() -> None:
+    """Nobody joins a call that is on its way out."""
+    kit = slow_kit()
+
+    async def main() -> Answer:
+        router = once(kit)
+        first = asyncio.create_task(router.route(a_request(), seconds(60)))
+        await asyncio.sleep(0.5)
+        first.cancel()
+        await asyncio.sleep(0)
+        return await router.route(a_request(), seconds(60))
+
+    assert run(main()).text == "hello"
+    assert len(kit.backends[0].calls) == 2
+
+
 def test_a_repeat_waits_no_longer_than_its_own_deadline() -> None:
     """The call itself goes on."""
     kit = slow_kit()

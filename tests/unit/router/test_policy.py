@@ -106,7 +106,19 @@ PRECEDENCE = {
     "session over default": (None, {"session": L}, L, Cause.SESSION),
     "doubt over analysis": (UNSURE, {}, M, Cause.LOW_CONFIDENCE),
     "what would have come out anyway is not the cause": (MIDDLING, {"session": M}, M, Cause.QUALITY_TARGET),
-    "doubt that lifts as high as the session is the cause": (UNSURE, {"session": M}, M, Cause.LOW_CONFIDENCE),
+    "of two that forbid the same the stronger is the cause": (
+        HARD,
+        {"constraints": Constraints(max_tier=M), "lacking": {L}},
+        M,
+        Cause.CONSTRAINT,
+    ),
+    "of doubt and session that lift alike the session is the cause": (UNSURE, {"session": M}, M, Cause.SESSION),
+    "doubt goes up from what the constraints leave": (
+        UNSURE,
+        {"constraints": Constraints(min_tier=M)},
+        L,
+        Cause.CONSTRAINT,
+    ),
 }
 
 
@@ -146,7 +158,13 @@ def test_every_tier_is_considered_with_the_strongest_reason_against_it() -> None
 @pytest.mark.parametrize(
     ("constraints", "fields", "because"),
     [
-        (Constraints(min_tier=L), {}, "the caller's min_tier rules out SMALL"),
+        (Constraints(min_tier=L), {}, "LARGE instead of SMALL, because the caller's min_tier rules out SMALL."),
+        (Constraints(min_tier=M), {"analysis": UNSURE}, "because the caller's min_tier rules out SMALL."),
+        (
+            Constraints(max_tier=M),
+            {"analysis": an_analysis(0.87, 0.91, 0.95)},
+            "SMALL instead of MEDIUM, because the caller's max_tier rules out LARGE.",
+        ),
         (Constraints(max_cost_micros=50), {"analysis": HARD}, "LARGE costs more than the caller's max_cost"),
         (None, {"options": options(fits={S})}, "the prompt does not fit into the context window of SMALL"),
         (None, {"options": options(affordable={S})}, "the tenant's budget does not pay for SMALL"),
@@ -276,7 +294,7 @@ def test_the_chosen_tier_is_allowed_whatever_is_known(known: Facts) -> None:
     assert chosen.allowed
     assert len(decision.considered) == 3
     assert decision.explanation.endswith(".")
-    assert decision.explanation.count(".\n") == 0
+    assert "because ." not in decision.explanation
 
 
 @unhurried

@@ -8,10 +8,10 @@ import pytest
 
 from router.admission import AdmissionLimits
 from router.analysis import AnalyzerTimings, Rung, RungFailed, SkipReason
-from router.answer import Answer, AttemptOutcome
-from router.budgets import TenantBudgets
+from router.answer import Answer, AttemptOutcome, Usage
+from router.budgets import TenantBudgets, Unlimited
 from router.decision import Cause, Decision
-from router.fakes import FakeRung, Hang, Pause, a_request, an_analysis, failed
+from router.fakes import FakeBackend, FakeRung, Hang, Pause, a_request, an_analysis, failed
 from router.observer import AttemptFinished, Decided, Fault, Refused, RungFinished, Settled, Stage
 from router.purse import BudgetLimits
 from router.request import Attribution, Criticality, Tier
@@ -297,6 +297,31 @@ def test_a_move_up_is_paid_for_before_it_is_made() -> None:
     kit = Kit([a_backend(S, failed(AttemptOutcome.UNAVAILABLE)), a_backend(M)], budgets=budgets(micros_per_day=3000))
     with pytest.raises(Exception, match="Every allowed backend failed: small-1 unavailable"):
         route(kit)
+
+
+def test_each_attempt_is_set_aside_on_top_of_what_was_spent() -> None:
+    """Analysis, the attempt that failed, and the worst that the next one may cost."""
+    kit = Kit(
+        [a_backend(S, failed(AttemptOutcome.CUT_OFF, usage=Usage(100, 50)), max_output_tokens=500), a_backend(M)],
+        rungs={Rung.CLOUD_TINY: FakeRung([an_analysis(cost_micros=7, prompt_token_count=10)], name=Rung.CLOUD_TINY)},
+    )
+    covered: list[tuple[Tier, int | None]] = []
+
+    class Reservation(Unlimited):
+        def cover(self, tier: Tier, micros: int | None) -> bool:
+            covered.append((tier, micros))
+            return True
+
+    kit.budgets.open = lambda _tenant: Reservation()  # type: ignore[method-assign]
+    route(kit)
+    assert covered == [(S, 7 + 10 + 1000), (M, 7 + 200 + 30 + 6144)]
+
+
+def test_the_dearest_backend_of_a_tier_is_its_estimate() -> None:
+    """Sooner too much than too little."""
+    dear = FakeBackend(name="dear", tier=S, model="large-model")
+    costs = [each.estimated_cost_micros for each in route(Kit([a_backend(S), dear, a_backend(L)])).decision.considered]
+    assert costs[0] == costs[1]
 
 
 def test_without_money_the_paid_analysis_is_skipped() -> None:
