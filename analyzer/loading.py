@@ -24,7 +24,7 @@ from analyzer.conversation import Message
 from analyzer.framing import Frame
 from analyzer.labels import UnsuitableTokenizerError
 from analyzer.models import Judge, Model
-from analyzer.tuning import Tuning, recall, remember, tuned
+from analyzer.tuning import Tuning, forget_if_hasty, recall, remember, tuned
 
 GOLDEN_TOLERANCE = 0.03
 """Most by which a predicted success of a golden prompt may differ from the recorded one."""
@@ -91,20 +91,28 @@ class ModelLoader:
             raise LoadError(f"revision {revision.name}: {error}") from error
         _check_golden(revision, model)
         timed = sorted(each.seconds for each in passes[-_TIMED_PASSES:])
+        if tuning is not None:
+            self._reconsider(revision, report.cpu.key, tuning, timed[len(timed) // 2])
         return Loaded(model, tuple(passes), timed[-1], tuning)
 
     def _tuning(self, revision: Revision, cpu: str) -> Tuning | None:
         """Returns what suits this machine, measured once a revision; None where no state folder is."""
         if self._state is None:
             return None
-        cores = own_cores()
-        path = self._state / "tuning" / f"{cpu}-{cores}-{revision.name}.json"
+        path = self._tuning_path(revision, cpu)
         if (known := recall(path)) is not None:
             return known
-        found = tuned(cores, lambda threads: engine_of(assembled(revision, threads)), self._clock)
+        found = tuned(own_cores(), lambda threads: engine_of(assembled(revision, threads)), self._clock)
         if not remember(path, found):
             _log.warning("what suits this machine can't be kept and is measured at every start", state=str(path.parent))
         return found
+
+    def _reconsider(self, revision: Revision, cpu: str, tuning: Tuning, median_seconds: float) -> None:
+        if forget_if_hasty(self._tuning_path(revision, cpu), tuning, median_seconds):
+            _log.warning("threads were chosen while others used the cores; the next start measures again")
+
+    def _tuning_path(self, revision: Revision, cpu: str) -> Path:
+        return (self._state or Path()) / "tuning" / f"{cpu}-{own_cores()}-{revision.name}.json"
 
     def _warm(self, model: Model) -> list[PassMeasured]:
         engine = engine_of(model)

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from analyzer.models import Model, Models
 from analyzer.observing import Observer, RevisionActivated, SilentObserver
-from servicekit.errors import FailedPrecondition, NotFound, ServiceError
+from servicekit.errors import FailedPrecondition, NotFound, ResourceExhausted, ServiceError
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ class Shelf(Protocol):
         ...
 
     def load(self, name: str) -> Staging:
-        """Loads and checks one; raises NotFound or FailedPrecondition."""
+        """Loads and checks one; raises NotFound, FailedPrecondition or ResourceExhausted."""
         ...
 
 
@@ -76,7 +76,7 @@ class ModelSwitch:
         return await asyncio.to_thread(self._shelf.list_revisions)
 
     async def stage(self, name: str) -> None:
-        """Loads a revision beside the active one; no-op when it is loaded. Raises NotFound or FailedPrecondition."""
+        """Loads a revision beside the active one; no-op when it is loaded. Raises what the shelf raises."""
         async with self._changing:
             if self._loaded(name):
                 self._models.staged_revision = name if name != self._active() else self._models.staged_revision
@@ -111,7 +111,7 @@ class ModelSwitch:
     async def _stage(self, name: str) -> None:
         try:
             staging = await asyncio.to_thread(self._shelf.load, name)
-        except (NotFound, FailedPrecondition) as error:
+        except (NotFound, FailedPrecondition, ResourceExhausted) as error:
             raise self._refused(error) from error
         self._p99_seconds[name] = staging.p99_seconds
         self._models.stage(staging.model)

@@ -22,6 +22,7 @@ _PASSES = 12
 _BATCH_PASSES = 3
 _WORTH = 0.95  # a bigger batch has to be at least this much better, because everybody in it waits for all
 _LONGEST_PASS_SECONDS = 0.06  # callers give about 100 ms: a pass must leave room for one that is under way
+_HASTY = 0.6
 _LEAST_TOKENS = 256  # four prompts of the usual length
 
 
@@ -84,6 +85,14 @@ def remember(path: Path, tuning: Tuning) -> bool:
     except OSError:
         return False
     return True
+
+
+def forget_if_hasty(path: Path, tuning: Tuning, seconds: float) -> bool:
+    """Forgets what was measured while others used the cores, and returns True: passes now take much less than then."""
+    hasty = seconds < _HASTY * tuning.single_seconds
+    if hasty:
+        path.unlink(missing_ok=True)
+    return hasty
 
 
 def _rates(engine: Measured, clock: Callable[[], float], ends: float) -> Iterable[tuple[int, float]]:

@@ -26,6 +26,9 @@ RPC_METHOD = "rpc.method"
 RPC_STATUS = "rpc.response.status_code"
 ERROR_TYPE = "error.type"
 
+# The SDK's own bounds are meant for milliseconds: in seconds, everything would be in the first bucket.
+DURATION_BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.02, 0.035, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+
 _UNTRACED = ("/grpc.health.", "/grpc.reflection.")
 
 # The other codes are the caller's doing: on the server's side they are no error of the server.
@@ -54,7 +57,10 @@ class TracingServerInterceptor(grpc.aio.ServerInterceptor):
     def __init__(self, tracer: Tracer, meter: Meter) -> None:
         self._tracer = tracer
         self._duration = meter.create_histogram(
-            "rpc.server.call.duration", unit="s", description="Duration of calls, by method and status."
+            "rpc.server.call.duration",
+            unit="s",
+            description="Duration of calls, by method and status.",
+            explicit_bucket_boundaries_advisory=DURATION_BOUNDS,
         )
 
     async def intercept_service(

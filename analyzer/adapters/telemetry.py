@@ -65,6 +65,7 @@ class TelemetryObserver:
         self._tracer = tracer
         self._epoch_nanoseconds = time.time_ns() - time.monotonic_ns()
         self._revision: str | None = None
+        self._similar_on = True
         self._analyses = _counter(meter, "analyses", "Analyses by source: model, caches, coalesced.")
         self._refusals = _counter(meter, "refusals", "Prompts refused, by reason.")
         self._failures = _counter(meter, "forward.failures", "Forward passes that failed.")
@@ -77,6 +78,11 @@ class TelemetryObserver:
         self._batch_tokens = _histogram(meter, "batch.tokens", "{token}", "Padded tokens of a forward pass.")
         meter.create_observable_gauge(
             f"{_PREFIX}revision.info", callbacks=[self._revision_info], description="1 for the active revision."
+        )
+        meter.create_observable_gauge(
+            f"{_PREFIX}similar.on",
+            callbacks=[lambda _: [Observation(int(self._similar_on))]],
+            description="0 while the similar cache has switched itself off: too many wrong hits.",
         )
 
     @_harmless
@@ -137,6 +143,7 @@ class TelemetryObserver:
     def similar_hit_checked(self, fact: SimilarHitChecked) -> None:
         """Counts a check; the share of wrong ones is the false-hit rate."""
         self._checks.add(1, {"outcome": "wrong" if fact.wrong else "right"})
+        self._similar_on = fact.similar_cache_on
 
     @_harmless
     def revision_activated(self, fact: RevisionActivated) -> None:

@@ -43,7 +43,8 @@ async def test_memory_over_a_million_distinct_prompts() -> None:
         for block in range(20):
             for start in range(0, 50_000, 500):
                 numbers = range(block * 50_000 + start, block * 50_000 + start + 500)
-                await asyncio.gather(*(analyzer.analyze(prompt(f"Explain item {n} of list {n * 3}")) for n in numbers))
+                asked = [prompt(f"Explain item {n} of list {n * 3}", seconds=600.0) for n in numbers]
+                await asyncio.gather(*map(analyzer.analyze, asked))
                 scorer.passes.clear()
             sizes.append(resident_megabytes())
             print(f"{(block + 1) * 50_000:>9} prompts: {sizes[-1]:.0f} MB")

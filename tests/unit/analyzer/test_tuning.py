@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from analyzer.tuning import SINGLE_TOKENS, Tuning, candidates, recall, remember, tuned
+from analyzer.tuning import SINGLE_TOKENS, Tuning, candidates, forget_if_hasty, recall, remember, tuned
 
 
 @dataclass
@@ -90,3 +90,13 @@ def test_what_was_found_is_found_again(tmp_path: Path) -> None:
     path.write_text("{")
     assert recall(path) is None
     assert not remember(tmp_path / "state" / "tuning.json" / "x", Tuning(1, 256, 0.1))
+
+
+def test_what_was_measured_on_a_busy_machine_is_forgotten_when_it_is_quiet(tmp_path: Path) -> None:
+    """One thread for good, because somebody compiled something once, would be a pity."""
+    path, busy = tmp_path / "tuning.json", Tuning(1, 256, 0.05)
+    remember(path, busy)
+    assert not forget_if_hasty(path, busy, 0.04)
+    assert recall(path) == busy
+    assert forget_if_hasty(path, busy, 0.012)
+    assert recall(path) is None
