@@ -9,7 +9,6 @@ with 1, saying why, when anything is missing from what it promises to show.
 import dataclasses
 import json
 import os
-import random
 import sys
 import time
 import urllib.error
@@ -22,7 +21,7 @@ from tinyroute.router.v1 import router_pb2
 
 from deploy.local.interrupts import Interrupts
 from deploy.local.plan import StackSettings
-from deploy.local.ports import LOOPBACK, PORT_BASE, PORT_COUNT, StackPorts, taken
+from deploy.local.ports import LOOPBACK, PORT_BASE, free_ports, taken
 from deploy.local.processes import StackError
 from deploy.local.stack import running_stack
 from deploy.local.traces import SpanDict
@@ -60,7 +59,7 @@ def main() -> None:
     try:
         settings = on_free_ports(StackSettings.from_environment(os.environ))
         show(console, dataclasses.replace(settings, run_folder=settings.run_folder / "demo", collector=None))
-    except StackError as error:
+    except (StackError, OSError) as error:
         sys.exit(f"make demo: {error}")
 
 
@@ -68,11 +67,7 @@ def on_free_ports(settings: StackSettings) -> StackSettings:
     """Returns settings whose ports are free: the documented ones, or others while those are taken."""
     if not taken(settings.ports, settings.replicas) or os.environ.get(PORT_BASE):
         return settings
-    for _ in range(100):
-        ports = StackPorts.starting_at(random.randrange(20_000, 32_000 - PORT_COUNT))  # noqa: S311 - no secret
-        if not taken(ports, settings.replicas):
-            return dataclasses.replace(settings, ports=ports)
-    raise StackError("no free ports")
+    return dataclasses.replace(settings, ports=free_ports(settings.replicas))
 
 
 def show(console: Console, settings: StackSettings) -> None:

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import random
 import socket
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -82,6 +83,15 @@ def taken(ports: StackPorts, replicas: int) -> list[str]:
         for purpose, port in ports.all(replicas)
         if (reason := why_not(port)) is not None
     ]
+
+
+def free_ports(replicas: int) -> StackPorts:
+    """Returns ports in a row of which none is taken at this moment; raises OSError when there are none."""
+    for _ in range(100):
+        ports = StackPorts.starting_at(random.randrange(20_000, 32_000 - PORT_COUNT))  # noqa: S311 - no secret
+        if not taken(ports, replicas):
+            return ports
+    raise OSError("no 40 free ports in a row from 20000 to 32000")
 
 
 def why_not(port: int) -> str | None:

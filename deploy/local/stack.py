@@ -23,7 +23,7 @@ from typing import Any
 from deploy.local.health import grpc_serving
 from deploy.local.interrupts import Interrupts
 from deploy.local.plan import ANALYZER_SERVICE, ROOT, ROUTER_SERVICE, StackSettings, process_plans
-from deploy.local.ports import LOOPBACK, PORT_BASE, taken
+from deploy.local.ports import LOOPBACK, PORT_BASE, free_ports, taken
 from deploy.local.processes import StackError, StackProcess, wait_ready
 
 START_SECONDS = 90.0
@@ -37,7 +37,7 @@ def running_stack(settings: StackSettings, interrupts: Interrupts) -> Iterator[l
     Raises StackError when something does not start; by then nothing runs any more.
     """
     if busy := taken(settings.ports, settings.replicas):
-        hint = f"stop what listens there, or move the stack: {PORT_BASE}=21000"
+        hint = f"stop what listens there, or move the stack: {PORT_BASE}={free_ports(settings.replicas).router}"
         raise StackError("\n".join([*busy, hint]))
     logs = settings.run_folder / "logs"
     logs.mkdir(parents=True, exist_ok=True)
