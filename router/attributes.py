@@ -33,6 +33,8 @@ LEDGER_KEPT = "tinyroute.ledger.kept"
 FINISH_REASON = "tinyroute.finish_reason"
 BREAKER = "tinyroute.breaker"
 WHERE = "tinyroute.where"
+SHADOW = "tinyroute.shadow"
+SCORE = "tinyroute.score"
 TOKEN_TYPE = "tinyroute.token.type"  # noqa: S105 - a name, no secret
 
 FIRST_TOKEN = "first_token"  # noqa: S105 - the name of an event

@@ -91,6 +91,12 @@ class TenantBudgets:
         if purse is not None:
             purse.restore(spent_today_micros, top_tier_micros, self.now())
 
+    def day_shares(self) -> dict[str, float]:
+        """Which share of the day's budget each tenant with limits of its own has spent, for metrics."""
+        purses = {tenant: self._purses.get(tenant) for tenant in self.limits}
+        shares = {tenant: purse.day_share(self.now()) for tenant, purse in purses.items() if purse is not None}
+        return {tenant: share for tenant, share in shares.items() if share is not None}
+
     def _purse(self, tenant: str) -> Purse | None:
         limits = self.limits.get(tenant, self.default)
         if limits is None:

@@ -142,8 +142,9 @@ class RecordingObserver(Observer):
 
     def __init__(self) -> None:
         self.facts: list[Any] = []
-        for method in ("rung_finished", "decided", "first_token", "attempt_finished", "settled", "refused", "fault"):
-            setattr(self, method, self.facts.append)
+        for method in vars(Observer):
+            if not method.startswith("_") and method != "stage":
+                setattr(self, method, self.facts.append)
 
     def of(self, kind: type[Any]) -> list[Any]:
         """Returns the facts of one kind."""

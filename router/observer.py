@@ -11,11 +11,14 @@ from router.analysis import Rung, SkipReason
 from router.answer import Attempt
 from router.decision import Decision
 from router.records import RequestRecord
-from router.request import RouteRequest
+from router.request import RouteRequest, Tier
 
 log = logging.getLogger(__name__)
 
 Fact = TypeVar("Fact")
+
+AGREEMENT = 0.5
+"""Score of a shadow comparison from which the two answers are said to agree."""
 
 
 class Stage(Enum):
@@ -79,6 +82,21 @@ class Refused:
 
 
 @dataclass(frozen=True)
+class ShadowJudged:
+    """Two neighbouring tiers' answers were compared; `score` is how good the lower one is by the upper's measure."""
+
+    request_id: str
+    lower: Tier
+    upper: Tier
+    score: float
+
+    @property
+    def agrees(self) -> bool:
+        """Whether the lower tier's answer would have done."""
+        return self.score >= AGREEMENT
+
+
+@dataclass(frozen=True)
 class Fault:
     """Something did what it must never do, and the request went on without it."""
 
@@ -110,6 +128,9 @@ class Observer:
 
     def refused(self, fact: Refused) -> None:
         """Hears that a request was turned away."""
+
+    def shadow_judged(self, fact: ShadowJudged) -> None:
+        """Hears how a shadow comparison ended."""
 
     def fault(self, fact: Fault) -> None:
         """Hears of a bug in a rung, a backend or the ledger."""

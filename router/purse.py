@@ -85,6 +85,12 @@ class Purse:
         self._day.spent = max(self._day.spent, day_micros)
         self._top.spent = max(self._top.spent, top_micros)
 
+    def day_share(self, now: datetime) -> float | None:
+        """Returns the share of the day's budget that is spent; None without such a budget."""
+        self._turn(now)
+        limit = self.limits.micros_per_day
+        return self._day.spent / limit if limit else None
+
     def _turn(self, now: datetime) -> None:
         for window in (self._day, self._minute, self._top):
             window.turn(now)

@@ -13,6 +13,7 @@ from router.observer import (
     Refused,
     RungFinished,
     Settled,
+    ShadowJudged,
     Stage,
     notify,
     staged,
@@ -60,6 +61,10 @@ class Listeners(Observer):
     def refused(self, fact: Refused) -> None:
         """Passes it on."""
         self._tell(lambda each: each.refused, fact)
+
+    def shadow_judged(self, fact: ShadowJudged) -> None:
+        """Passes it on."""
+        self._tell(lambda each: each.shadow_judged, fact)
 
     def fault(self, fact: Fault) -> None:
         """Passes it on."""

@@ -20,6 +20,7 @@ from router.adapters.handlers.routes import (
     Tracing,
     add_router_service,
 )
+from router.adapters.telemetry import CountedOutcomes
 from router.composition.keeping import Keeping
 from router.policy import Policy
 from router.settings import RouterSettings
@@ -61,9 +62,10 @@ def make_servers(
     """The public and the admin server, not yet listening. RouterService is on both: an operator needs one port."""
     validator = warm_validator()
     public, admin = (_server(telemetry, validator) for _ in range(2))
+    outcomes = StoredOutcomes(served.keeping.store, served.keeping.mover.flush) if served.keeping else NoOutcomes()
     handlers = RouterHandlers(
         served.routes,
-        StoredOutcomes(served.keeping.store, served.keeping.mover.flush) if served.keeping else NoOutcomes(),
+        CountedOutcomes(outcomes, telemetry.meter("tinyroute.router")),
         served.tracing,
         validator,
         HandlerSettings(settings.limits.default_deadline_seconds, settings.limits.batch_concurrency),

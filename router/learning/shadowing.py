@@ -12,7 +12,7 @@ from typing import Protocol
 
 from router.answer import Answer, FinishReason
 from router.decision import Cause
-from router.observer import Fault, Observer, notify
+from router.observer import Fault, Observer, ShadowJudged, notify
 from router.ports import Random
 from router.request import RouteRequest, Tier
 
@@ -113,6 +113,7 @@ class Shadows:
         revision = answer.decision.policy_revision
         await self.pairs.put_pair(Compared(request.tenant, request.request_id, lower, upper, score, 1.0, revision))
         self.kept += 1
+        notify(self.observer.shadow_judged, ShadowJudged(request.request_id, lower, upper, score))
 
     async def _text(self, request: RouteRequest, answer: Answer, tier: Tier) -> str | None:
         if tier is answer.decision.tier:
