@@ -18,7 +18,7 @@ from router.cli.prompt_options import fields, prompt_options
 @connection_options()
 @click.option("--stream", is_flag=True, help="Shows the answer as it comes; as JSON, one message a line.")
 @click.option("--json", "asked_json", is_flag=True, help="JSON alone; the default when piped.")
-def ask(target: str, timeout: float, stream: bool, asked_json: bool, **options: Any) -> None:  # noqa: FBT001 - click's
+def ask(target: str, timeout: float, *, stream: bool, asked_json: bool, **options: Any) -> None:
     """Has PROMPT answered by the cheapest tier that will answer it well.
 
     Reads the prompt from standard input when it is `-` or missing.
@@ -43,7 +43,7 @@ def ask(target: str, timeout: float, stream: bool, asked_json: bool, **options: 
 @prompt_options
 @connection_options()
 @click.option("--json", "asked_json", is_flag=True, help="JSON alone; the default when piped.")
-def decide(target: str, timeout: float, asked_json: bool, **options: Any) -> None:  # noqa: FBT001 - click's
+def decide(target: str, timeout: float, *, asked_json: bool, **options: Any) -> None:
     """Shows which tier PROMPT would go to, and why; nothing is sent there."""
     response = run(lambda: _decide(Connection(target, timeout), router_pb2.DecideRequest(**fields(options))), target)
     if wants_json(asked=asked_json):

@@ -31,7 +31,7 @@ class Counts:
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Default: SOURCE with .results.jsonl.")
 @click.option("--retry-failed", is_flag=True, help="Asks again where the results hold an error.")
 @connection_options()
-def batch(source: Path, out: Path | None, retry_failed: bool, target: str, timeout: float) -> None:  # noqa: FBT001 - click's
+def batch(source: Path, out: Path | None, target: str, timeout: float, *, retry_failed: bool) -> None:
     """Answers every prompt of SOURCE, a file of JSON lines.
 
     A line is a RouteRequest as JSON (`{"request_id": …, "messages": […]}`) or short `{"id": …, "prompt": "…"}`. Results

@@ -33,7 +33,7 @@ def load(config: Path) -> RouterSettings:
 @CONFIG
 @click.option("--json", "asked_json", is_flag=True, help="The effective configuration as JSON.")
 @click.option("--schema", is_flag=True, help="Prints the JSON Schema of the configuration instead, for editors.")
-def check(config: Path, asked_json: bool, schema: bool) -> None:  # noqa: FBT001 - click's
+def check(config: Path, *, asked_json: bool, schema: bool) -> None:
     """Validates a configuration and prints the effective one, secrets masked."""
     if schema:
         click.echo(json.dumps(json_schema(RouterSettings), indent=2))

@@ -20,7 +20,7 @@ from router.settings import RouterSettings
 @click.command()
 @CONFIG
 @click.option("--json", "asked_json", is_flag=True, help="JSON alone; the default when piped.")
-def doctor(config: Path, asked_json: bool) -> None:  # noqa: FBT001 - click's
+def doctor(config: Path, *, asked_json: bool) -> None:
     """Probes analyzer, backends, store and collector with real calls, and says what to fix."""
     settings = load(config)
     as_json = wants_json(asked=asked_json)

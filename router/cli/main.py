@@ -13,7 +13,7 @@ COMMANDS = {
     "batch": "batching:batch",
     "outcome": "reporting:outcome",
     "usage": "reporting:usage",
-    "policy": "reporting:policy",
+    "policy": "policies:policy",
     "trace": "tracing:trace",
     "check": "checking:check",
     "doctor": "doctoring:doctor",

@@ -1,4 +1,4 @@
-"""`router outcome`, `router usage` and `router policy`: verdicts in, costs and thresholds out."""
+"""`router outcome` and `router usage`: verdicts in, costs out."""
 
 import csv
 import datetime as dt
@@ -10,12 +10,10 @@ from rich.console import Console
 from rich.table import Table
 from tinyroute.router.v1 import admin_pb2, router_pb2
 
-from router.cli import render
 from router.cli.connection import (
     DEFAULT_ADMIN_TARGET,
     Connection,
     connection_options,
-    policy_stub,
     router_stub,
     usage_stub,
 )
@@ -136,39 +134,3 @@ def _table(response: admin_pb2.QueryUsageResponse, dimensions: tuple[str, ...]) 
 
 def _cell(name: str, value: int) -> str:
     return dollars(value) if name in MONEY else str(value)
-
-
-@click.group()
-def policy() -> None:
-    """How predictions become tiers. Asks the admin port."""
-
-
-@policy.command("show")
-@click.option("--revision", default="", help="Default: the one that serves.")
-@click.option("--json", "asked_json", is_flag=True, help="JSON alone; the default when piped.")
-@connection_options(DEFAULT_ADMIN_TARGET)
-def policy_show(revision: str, asked_json: bool, target: str, timeout: float) -> None:  # noqa: FBT001 - click's
-    """Shows a policy: its quality target, its threshold, each tier's place."""
-
-    async def call() -> admin_pb2.GetPolicyResponse:
-        async with Connection(target, timeout).channel() as channel:
-            return await policy_stub(channel).GetPolicy(admin_pb2.GetPolicyRequest(revision=revision), timeout=timeout)
-
-    response = run(call, target)
-    if wants_json(asked=asked_json):
-        click.echo(as_json(response))
-        return
-    made = response.policy
-    state = render.word(admin_pb2.PolicyState, made.state, "POLICY_STATE_")
-    places = ", ".join(f"{render.tier_name(each.tier).plain} {each.ability:g}" for each in made.abilities)
-    Console(highlight=False).print(
-        render.facts(
-            [
-                ("policy", f"{made.revision} ({state})"),
-                ("quality target", f"{made.quality_target:g} of the best allowed tier"),
-                ("one tier up below confidence", f"{made.confidence_threshold:g}"),
-                ("places (0 small, 1 medium, 2 frontier)", places),
-                ("outcomes", str(made.outcome_count)),
-            ]
-        )
-    )

@@ -28,7 +28,7 @@ Trace = dict[str, Any]
 @click.option("--receiver", envvar="TINYROUTE_TRACES", help="Trace receiver. Default: the local stack's.")
 @click.option("--wait", default=15.0, show_default=True, help="Seconds to wait for spans that are on their way.")
 @click.option("--json", "asked_json", is_flag=True, help="The spans as JSON.")
-def trace(request_id: str, receiver: str | None, wait: float, asked_json: bool) -> None:  # noqa: FBT001 - click's
+def trace(request_id: str, receiver: str | None, wait: float, *, asked_json: bool) -> None:
     """Draws where the time of REQUEST_ID went, as a waterfall."""
     base = _base(receiver or _of_the_stack())
     traces = find(base, request_id, wait)

@@ -307,3 +307,14 @@ async def test_doctor_says_what_is_well_and_what_to_do(world: World, tmp_path: P
     ill = {finding["name"]: finding["advice"] for finding in json.loads(ran.out) if not finding["well"]}
     assert "make up" in ill["analyzer at 127.0.0.1:9"]
     assert len(ill) == 4
+
+
+async def test_a_proposal_names_one_objective(world: World) -> None:
+    """And what stands in its way is said."""
+    where = ("--target", world.router.admin_target)
+    ran = await cli("policy", "propose", *where)
+    assert ran.code == 2
+    assert "one of --quality-target and --mean-cost" in ran.err
+    ran = await cli("policy", "promote", "nobody", *where)
+    assert ran.code == 6
+    assert "Traceback" not in ran.err
