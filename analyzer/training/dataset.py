@@ -192,3 +192,17 @@ def _pooled(scores: Mapping[str, float], models: Collection[str]) -> float:
     if not found:
         raise ValueError(f"none of {', '.join(models)} among the graded models {', '.join(sorted(scores))}")
     return sum(found) / len(found)
+
+
+def read_conversations(path: Path, key: str) -> list[tuple[TextMessage, ...]]:
+    """Reads the conversations under `key` (a text, or messages) or `messages` of each line of a file."""
+    conversations = []
+    with path.open(encoding="utf-8") as lines:
+        for number, line in enumerate(filter(str.strip, lines), 1):
+            try:
+                row = json.loads(line)
+                value = row.get(key, row.get("messages"))
+                conversations.append(_messages({"prompt" if isinstance(value, str) else "messages": value}))
+            except (ValueError, KeyError, TypeError, AttributeError) as error:
+                raise DataError(f"{path}:{number}: {error}") from error
+    return conversations

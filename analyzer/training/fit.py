@@ -49,15 +49,15 @@ class FitError(ValueError):
 class FitSettings:
     """What may be chosen about a fit; the defaults won by cross-validation on the training part."""
 
-    gate_strength: float = 1e-3
-    task_strength: float = 1e-3
+    gate_strength: float = 1e-2
+    task_strength: float = 1e-2
     familiarity_rows: int = 24
-    medium_share: float = 0.6
+    medium_share: float = 0.7
     prior: tuple[float, float] = (0.65, 0.85)
     truncated_confidence: float = 0.9
     difficulty_share: float = 0.5
     """Share of difficulty, beside gain, in what graded prompts teach the expert for open-ended work."""
-    graded_weight: float = 0.1
+    graded_weight: float = 0.01
     """Weight there of a graded prompt against one with a level."""
 
 
@@ -89,16 +89,14 @@ class _RowBook:
 
 
 def fit_head(features: Matrix, prompts: Sequence[GradedPrompt], settings: FitSettings | None = None) -> FittedHead:
-    """Fits on the training part only; `features` [n, width] are raw means of hidden states, one row a prompt."""
+    """Fits on all prompts given; `features` [n, width] are raw means of hidden states, one row a prompt."""
     settings = settings or FitSettings()
-    chosen = np.array([not (prompt.validation or prompt.faulty) for prompt in prompts])
-    prompts = [prompt for prompt, keep in zip(prompts, chosen, strict=True) if keep]
-    raw = np.asarray(features, dtype=np.float64)[chosen]
+    raw = np.asarray(features, dtype=np.float64)
     mean, scale = raw.mean(axis=0), raw.std(axis=0) + 1e-6
     standard = (raw - mean) / scale
     book = _RowBook(mean, scale)
     strengths: dict[str, float] = {}
-    experts = _fit_experts(standard, prompts, settings, book, strengths)
+    experts = _fit_experts(_Fitting(standard, prompts, settings, book, strengths))
     calibration = Calibration(
         experts=experts,
         tasks=_fit_tasks(standard, prompts, settings, book),
@@ -119,50 +117,48 @@ def fold_of(prompts: Sequence[GradedPrompt]) -> Indices:
     return np.array([int(prompt.position * 1e6) % FOLD_COUNT for prompt in prompts])
 
 
-def _fit_experts(
-    features: Matrix,
-    prompts: Sequence[GradedPrompt],
-    settings: FitSettings,
-    book: _RowBook,
-    strengths: dict[str, float],
-) -> dict[str, Expert]:
-    kinds = np.array([prompt.kind for prompt in prompts])
-    known = np.array([prompt.small is not None and prompt.frontier is not None for prompt in prompts])
+@dataclass(frozen=True)
+class _Fitting:
+    """What fitting one expert after another needs: standardised features and where the rows go."""
+
+    features: Matrix
+    prompts: Sequence[GradedPrompt]
+    settings: FitSettings
+    book: _RowBook
+    strengths: dict[str, float]
+
+
+def _fit_experts(fitting: _Fitting) -> dict[str, Expert]:
+    kinds = np.array([prompt.kind for prompt in fitting.prompts])
+    known = np.array([prompt.small is not None and prompt.frontier is not None for prompt in fitting.prompts])
+    if not known.any():
+        raise FitError("no prompt has outcomes or a level; see the fields a data file may have")
     names = [*sorted(set(kinds[known]) - {OPEN_KIND}), OPEN_KIND]
-    gates = _fit_gate(features[known], kinds[known], names, settings, book)
-    experts = {}
-    for name in names:
-        weights = np.where(kinds == name, 1.0, settings.graded_weight if name == OPEN_KIND else 0.0) * known
-        if not weights.any():
-            raise FitError("no prompt has outcomes or a level")
-        experts[name] = _fit_expert(features, prompts, weights, gates[name], settings, book, strengths, name)
-    return experts
+    gates = _fit_gate(fitting.features[known], list(kinds[known]), names, fitting.settings, fitting.book)
+    graded = np.where(known, fitting.settings.graded_weight, 0.0)
+    return {
+        name: _fit_expert(
+            fitting, name, np.where(kinds == name, known * 1.0, graded * (name == OPEN_KIND)), gates[name]
+        )
+        for name in names
+    }
 
 
-def _fit_expert(
-    features: Matrix,
-    prompts: Sequence[GradedPrompt],
-    weights: Vector,
-    gate: int,
-    settings: FitSettings,
-    book: _RowBook,
-    strengths: dict[str, float],
-    name: str,
-) -> Expert:
+def _fit_expert(fitting: _Fitting, name: str, weights: Vector, gate: int) -> Expert:
     used = weights > 0
-    features, weights = features[used], weights[used]
-    chosen = [prompt for prompt, keep in zip(prompts, used, strict=True) if keep]
-    folds = fold_of(chosen)
-    small = np.array([prompt.small for prompt in chosen], dtype=np.float64)
-    gain = np.array([prompt.frontier for prompt in chosen], dtype=np.float64) - small
-    target = _with_difficulty(gain, small, chosen, settings) if name == OPEN_KIND else gain
+    features, weights = fitting.features[used], weights[used]
+    prompts = [prompt for prompt, keep in zip(fitting.prompts, used, strict=True) if keep]
+    folds = fold_of(prompts)
+    small = np.array([prompt.small for prompt in prompts], dtype=np.float64)
+    gain = np.array([prompt.frontier for prompt in prompts], dtype=np.float64) - small
+    target = _with_difficulty(gain, small, prompts, fitting.settings) if name == OPEN_KIND else gain
     gain_fit = fit_ridge(features, target, weights, folds)
     small_fit = fit_ridge(features, small, weights, folds)
-    strengths |= {f"{name}.gain": gain_fit.strength, f"{name}.small": small_fit.strength}
+    fitting.strengths.update({f"{name}.gain": gain_fit.strength, f"{name}.small": small_fit.strength})
     return Expert(
         gate=gate,
-        gain=_add(book, gain_fit),
-        small=_add(book, small_fit),
+        gain=_add(fitting.book, gain_fit),
+        small=_add(fitting.book, small_fit),
         gain_curve=gain_curve(gain_fit.held_out, target, weights),
         small_curve=success_curve(small_fit.held_out, small, weights),
     )
@@ -222,9 +218,8 @@ def _add_logits(model: LogisticRegression, names: Sequence[str], book: _RowBook)
 
 def _fit_familiarity(features: Matrix, settings: FitSettings, book: _RowBook) -> Familiarity:
     """Whitens the leading directions: the mean square of their scores is 1 on average and large for foreign prompts."""
-    count = min(settings.familiarity_rows, *features.shape)
-    analysis = PCA(count, random_state=0).fit(features)
-    deviations = np.sqrt(analysis.explained_variance_)
+    analysis = PCA(min(settings.familiarity_rows, *features.shape), random_state=0).fit(features)
+    deviations = np.sqrt(analysis.explained_variance_) + 1e-6
     rows = tuple(
         book.add(direction / deviation, -float(direction @ analysis.mean_) / float(deviation))
         for direction, deviation in zip(analysis.components_, deviations, strict=True)

@@ -35,7 +35,7 @@ class ServedScoresDifferError(RuntimeError):
     """The converted head gives other scores than the ones it was trained to give."""
 
 
-def make_head(  # noqa: PLR0913 - the facts of a head file
+def make_head(
     fitted: FittedHead,
     base: Revision,
     *,

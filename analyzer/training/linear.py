@@ -14,6 +14,7 @@ Matrix = NDArray[np.float64]
 Indices = NDArray[np.int64]
 
 FOLD_COUNT = 5
+_LEAST_GAIN, _MOST_GAIN = 0.02, 0.85  # where the line of a gain curve bends
 STRENGTHS = (1e2, 3e2, 1e3, 3e3, 1e4, 3e4, 1e5, 3e5)
 
 
@@ -73,14 +74,11 @@ def gain_curve(scores: Vector, gains: Vector, weights: Vector) -> Curve:
     slope = max(float(slope), 0.05 * float(gains.std()) / max(float(scores.std()), 1e-9))
     intercept = float(np.average(gains - slope * scores, weights=weights))
     low, high = (float(edge) for edge in (scores.min() - 3 * scores.std(), scores.max() + 3 * scores.std()))
-    floor = 0.02
-    bend = (floor - intercept) / slope
-    knots = [(high, min(intercept + slope * high, 0.9))]
-    if low < bend < high:
-        knots = [(low, 0.0), (bend, floor), *knots]
-    else:
-        knots = [(low, max(intercept + slope * low, 0.0)), *knots]
-    return Curve(knots=tuple(knots))
+    bends = [((gain - intercept) / slope, gain) for gain in (_LEAST_GAIN, _MOST_GAIN)]
+    inside = [(x, gain) for x, gain in bends if low < x < high]
+    first = 0.0 if inside and inside[0][1] == _LEAST_GAIN else min(max(intercept + slope * low, 0.0), _MOST_GAIN)
+    last = 1.0 if inside and inside[-1][1] == _MOST_GAIN else min(max(intercept + slope * high, first + 1e-3), 1.0)
+    return Curve(knots=((low, first), *inside, (high, last)))
 
 
 def success_curve(scores: Vector, outcomes: Vector, weights: Vector, *, knots: int = 33) -> Curve:
