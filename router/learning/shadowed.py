@@ -5,7 +5,7 @@ from contextlib import aclosing
 from dataclasses import dataclass
 
 from router.answer import Answer, Preview
-from router.learning.shadowing import Shadows
+from router.learning.shadowing import Arm, Shadows
 from router.once import Routing
 from router.request import RouteRequest
 from router.routing import Event
@@ -18,11 +18,12 @@ class ShadowedRouter:
 
     router: Routing
     shadows: Shadows
+    arm: Arm
 
     async def route(self, request: RouteRequest, deadline: Deadline) -> Answer:
         """Returns the answer."""
         answer = await self.router.route(request, deadline)
-        self.shadows.consider(request, answer)
+        self.shadows.consider(request, answer, self.arm)
         return answer
 
     async def stream(self, request: RouteRequest, deadline: Deadline) -> AsyncGenerator[Event, None]:
@@ -30,7 +31,7 @@ class ShadowedRouter:
         async with aclosing(self.router.stream(request, deadline)) as events:
             async for event in events:
                 if isinstance(event, Answer):
-                    self.shadows.consider(request, event)
+                    self.shadows.consider(request, event, self.arm)
                 yield event
 
     async def decide(self, request: RouteRequest, deadline: Deadline) -> Preview:

@@ -64,7 +64,6 @@ class ShadowSettings:
 class Shadows:
     """Draws, asks, judges and keeps, off the request path."""
 
-    arm: Arm
     pairs: Pairs
     judge: Judge
     observer: Observer
@@ -79,7 +78,7 @@ class Shadows:
     def __repr__(self) -> str:
         return f"Shadows({self.drawn} drawn, {self.kept} kept, {self.undecided} undecided, {self.left_out} left out)"
 
-    def consider(self, request: RouteRequest, answer: Answer) -> None:
+    def consider(self, request: RouteRequest, answer: Answer, arm: Arm) -> None:
         """Compares the answer if its request is drawn. Returns at once."""
         if self.random() >= self.settings.share or not eligible(request, answer):
             return
@@ -89,7 +88,7 @@ class Shadows:
             return
         tiers = [estimate.tier for estimate in answer.decision.considered]
         link = min(int(self.random() * (len(tiers) - 1)), len(tiers) - 2)
-        task = asyncio.create_task(self._compare(request, answer, tiers[link], tiers[link + 1]))
+        task = asyncio.create_task(self._compare(request, answer, arm, (tiers[link], tiers[link + 1])))
         self._at_work.add(task)
         task.add_done_callback(self._finished)
 
@@ -104,21 +103,18 @@ class Shadows:
         while self._at_work:
             await asyncio.wait(self._at_work)
 
-    async def _compare(self, request: RouteRequest, answer: Answer, lower: Tier, upper: Tier) -> None:
-        below, above = await self._text(request, answer, lower), await self._text(request, answer, upper)
+    async def _compare(self, request: RouteRequest, answer: Answer, arm: Arm, link: tuple[Tier, Tier]) -> None:
+        below, above = [
+            answer.text if tier is answer.decision.tier else await arm(request, answer, tier) for tier in link
+        ]
         score = None if below is None or above is None else self.judge(below, above)
         if score is None:
             self.undecided += 1
             return
         revision = answer.decision.policy_revision
-        await self.pairs.put_pair(Compared(request.tenant, request.request_id, lower, upper, score, 1.0, revision))
+        await self.pairs.put_pair(Compared(request.tenant, request.request_id, *link, score, 1.0, revision))
         self.kept += 1
-        notify(self.observer.shadow_judged, ShadowJudged(request.request_id, lower, upper, score))
-
-    async def _text(self, request: RouteRequest, answer: Answer, tier: Tier) -> str | None:
-        if tier is answer.decision.tier:
-            return answer.text
-        return await self.arm(request, answer, tier)
+        notify(self.observer.shadow_judged, ShadowJudged(request.request_id, *link, score))
 
     def _finished(self, task: asyncio.Task[None]) -> None:
         self._at_work.discard(task)

@@ -46,14 +46,22 @@ class Steering:
         self._now = now
         self._settings = settings or ProposalSettings()
         self._serving: Serving | None = None
+        self._known: tuple[Policy, Serving, Policy] | None = None
 
     def __repr__(self) -> str:
         return f"Steering(by {self.policy().revision})"
 
     def policy(self) -> Policy:
         """Returns the policy that serves, as far as this router knows."""
-        own = self._configured().policy
-        return own if self._serving is None else _over(own, self._serving.version.policy)
+        return self.instead_of(self._configured().policy)
+
+    def instead_of(self, own: Policy) -> Policy:
+        """Returns the policy that serves in place of a configuration's own. Asked with every request."""
+        if self._serving is None:
+            return own
+        if self._known is None or self._known[0] is not own or self._known[1] is not self._serving:
+            self._known = (own, self._serving, _over(own, self._serving.version.policy))
+        return self._known[2]
 
     def current(self) -> Version:
         """Returns the version that serves."""
@@ -67,7 +75,8 @@ class Steering:
         serving = await asyncio.to_thread(self._policies.serving)
         if revision(serving) != revision(self._serving):
             log.info("another policy serves: %s", revision(serving) or "the configuration's own")
-        self._serving = serving
+        if _turn(serving) != _turn(self._serving):
+            self._serving = serving
 
     async def find(self, name: str) -> Version:
         """Returns a version by its revision, or the one that serves for an empty name; raises NotFound."""
@@ -158,6 +167,11 @@ async def keep_following(steering: Steering, seconds: float, inspect_every: int)
 def revision(serving: Serving | None) -> str:
     """Returns the revision that serves; empty for the configuration's own."""
     return "" if serving is None else serving.version.policy.revision
+
+
+def _turn(serving: Serving | None) -> tuple[str, str]:
+    """Returns what tells one time of serving from another."""
+    return ("", "") if serving is None else (revision(serving), serving.since)
 
 
 def _over(own: Policy, promoted: Policy) -> Policy:

@@ -63,11 +63,11 @@ class ListPairs:
         self.kept.append(pair)
 
 
-def shadows(arm: FakeArm, *draws: float, share: float = 1.0, concurrent: int = 4) -> Shadows:
+def shadows(*draws: float, share: float = 1.0, concurrent: int = 4) -> Shadows:
     """Shadows that draw as scripted."""
     left = iter(draws)
     settings = ShadowSettings(share, concurrent)
-    return Shadows(arm, ListPairs(), agreement, RecordingObserver(), settings, random=lambda: next(left))
+    return Shadows(ListPairs(), agreement, RecordingObserver(), settings, random=lambda: next(left))
 
 
 @pytest.mark.parametrize(
@@ -84,8 +84,8 @@ async def test_the_neighbours_drawn_are_asked_unless_they_answered(
 ) -> None:
     """The pair is kept with its judgement."""
     arm = FakeArm({Tier.MEDIUM: "Paris", Tier.LARGE: "Lyon"})
-    made = shadows(arm, 0.0, link)
-    made.consider(a_request(), an_answer(served))
+    made = shadows(0.0, link)
+    made.consider(a_request(), an_answer(served), arm)
     await made.idle()
     assert arm.asked == asked
     (pair,) = made.pairs.kept
@@ -97,10 +97,9 @@ async def test_the_neighbours_drawn_are_asked_unless_they_answered(
 async def test_the_share_drawn_is_the_share_configured() -> None:
     """Uniformly, whatever the tier."""
     draw = random.Random(5)
-    arm = FakeArm()
-    made = Shadows(arm, ListPairs(), agreement, RecordingObserver(), ShadowSettings(0.1, 10_000), random=draw.random)
+    made = Shadows(ListPairs(), agreement, RecordingObserver(), ShadowSettings(0.1, 10_000), random=draw.random)
     for _ in range(4000):
-        made.consider(a_request(), an_answer())
+        made.consider(a_request(), an_answer(), FakeArm())
     await made.idle()
     assert made.drawn == pytest.approx(400, abs=60)
     lower = [pair.lower for pair in made.pairs.kept]
@@ -119,24 +118,24 @@ async def test_the_share_drawn_is_the_share_configured() -> None:
 )
 async def test_what_the_policy_did_not_choose_is_not_compared(request_: RouteRequest, answer: Answer) -> None:
     """Nor what is no whole answer."""
-    made = shadows(FakeArm(), 0.0)
-    made.consider(request_, answer)
+    made = shadows(0.0)
+    made.consider(request_, answer, FakeArm())
     assert made.drawn == 0
 
 
 @pytest.mark.parametrize("text", [None, "word " * 100])
 async def test_what_cannot_be_judged_is_counted_and_not_kept(text: str | None) -> None:
     """No answer, or a long one."""
-    made = shadows(FakeArm({Tier.MEDIUM: text}), 0.0, 0.0)
-    made.consider(a_request(), an_answer())
+    made = shadows(0.0, 0.0)
+    made.consider(a_request(), an_answer(), FakeArm({Tier.MEDIUM: text}))
     await made.idle()
     assert (made.undecided, made.kept) == (1, 0)
 
 
 async def test_a_failing_arm_is_a_fault_and_no_more() -> None:
     """The observer hears of it."""
-    made = shadows(FakeArm({Tier.MEDIUM: RuntimeError("broken")}), 0.0, 0.0)
-    made.consider(a_request(), an_answer())
+    made = shadows(0.0, 0.0)
+    made.consider(a_request(), an_answer(), FakeArm({Tier.MEDIUM: RuntimeError("broken")}))
     await made.idle()
     await asyncio.sleep(0)
     assert isinstance(made.observer, RecordingObserver)
@@ -145,9 +144,9 @@ async def test_a_failing_arm_is_a_fault_and_no_more() -> None:
 
 async def test_too_many_at_a_time_are_left_out_and_close_ends_the_rest() -> None:
     """Callers never wait for shadows."""
-    made = shadows(FakeArm(gate=asyncio.Event()), *[0.0] * 9, concurrent=2)
+    made = shadows(*[0.0] * 9, concurrent=2)
     for _ in range(4):
-        made.consider(a_request(), an_answer())
+        made.consider(a_request(), an_answer(), FakeArm(gate=asyncio.Event()))
     assert (made.drawn, made.left_out) == (4, 2)
     await made.close()
     assert made.kept == 0
@@ -173,8 +172,8 @@ class OneAnswer:
 
 async def test_routed_and_streamed_answers_are_considered_and_decisions_are_not() -> None:
     """The wrapped router's callers see what the router says."""
-    made = shadows(FakeArm(), *[0.0] * 9)
-    router = ShadowedRouter(OneAnswer(), made)  # type: ignore[arg-type]
+    made = shadows(*[0.0] * 9)
+    router = ShadowedRouter(OneAnswer(), made, FakeArm())  # type: ignore[arg-type]
     deadline = Deadline.after(1.0)
     assert (await router.route(a_request(), deadline)).text == "Paris"
     assert [event async for event in router.stream(a_request(), deadline)][1] == "Paris"
