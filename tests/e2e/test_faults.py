@@ -9,11 +9,11 @@ from pathlib import Path
 
 import grpc
 import pytest
-from tinyroute.prompt.v1 import prompt_pb2
 from tinyroute.router.v1 import router_pb2, router_pb2_grpc
 
-from analyzer.bench.load import Outcome, Reply, open_loop
+from analyzer.bench.load import Outcome, open_loop
 from tests.e2e.conftest import PATIENT
+from tests.support.decisions import SELF_HOSTED, Decider, source_of, user_message
 from tests.support.fake_openai import FakeOpenAI
 from tests.support.fake_openai import Reply as CloudReply
 from tests.support.local_stack import LocalStack, StackOptions, alive, local_stack
@@ -24,7 +24,6 @@ pytestmark = pytest.mark.e2e
 RATE = 20
 SECONDS = 9
 KILLED_AFTER_SECONDS = 3
-SELF_HOSTED = {"MODEL", "CACHE_EXACT", "CACHE_SIMILAR", "COALESCED"}
 NO_CLOUD = {"TINYROUTE_ROUTER__CLOUD_ANALYSIS__ENABLED": "false"}
 QUESTIONS = (
     "Explain why {} is a prime number or is not.",
@@ -42,30 +41,15 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStack]:
         yield running
 
 
-def message(text: str) -> list[prompt_pb2.Message]:
-    """A prompt of one message."""
-    return [prompt_pb2.Message(role=prompt_pb2.ROLE_USER, content=text)]
-
-
-def source(decision: router_pb2.Decision) -> str:
-    """Where an analysis comes from, without the prefix."""
-    return router_pb2.AnalysisSource.Name(decision.analysis_source).removeprefix("ANALYSIS_SOURCE_")
-
-
-async def decide(stub: router_pb2_grpc.RouterServiceStub, number: int) -> Reply:
-    """Makes one decision, its prompt unlike the others."""
-    text = QUESTIONS[number % len(QUESTIONS)].format(number)
-    try:
-        answer = await stub.Decide(router_pb2.DecideRequest(messages=message(text)), timeout=20)
-    except grpc.aio.AioRpcError as error:
-        return Reply(Outcome.FAILED, error.code().name)
-    return Reply(Outcome.ANSWERED, source(answer.decision))
+def question(number: int) -> str:
+    """A prompt unlike the others."""
+    return QUESTIONS[number % len(QUESTIONS)].format(number)
 
 
 async def route(address: str, text: str) -> router_pb2.RouteResponse:
     """Has one prompt answered."""
     settings = router_pb2.GenerationSettings(max_output_tokens=4)
-    request = router_pb2.RouteRequest(messages=message(text), generation=settings)
+    request = router_pb2.RouteRequest(messages=user_message(text), generation=settings)
     async with grpc.aio.insecure_channel(address) as channel:
         answer: router_pb2.RouteResponse = await router_pb2_grpc.RouterServiceStub(channel).Route(request, timeout=60)
     return answer
@@ -81,9 +65,10 @@ async def test_one_of_three_analyzers_killed_under_load_loses_no_decision(fleet:
     """Every decision is made, at least 99.9 % of them by the analyzers that are left; the stack says who died."""
     victim = fleet.pids("analyzer")[1]
     async with grpc.aio.insecure_channel(fleet.document["router"]) as channel:
-        stub = router_pb2_grpc.RouterServiceStub(channel)
+        decider = Decider(channel)
         arrivals = iter([number / RATE for number in range(RATE * SECONDS)])
-        samples, _ = await asyncio.gather(open_loop(lambda number: decide(stub, number), arrivals), kill_later(victim))
+        load = open_loop(lambda number: decider.decide(question(number)), arrivals)
+        samples, _ = await asyncio.gather(load, kill_later(victim))
     outcomes = Counter((sample.reply.outcome, sample.reply.source) for sample in samples)
     assert {outcome for outcome, _ in outcomes} == {Outcome.ANSWERED}, outcomes
     self_hosted = sum(count for (_, source), count in outcomes.items() if source in SELF_HOSTED)
@@ -101,7 +86,7 @@ async def test_without_any_analyzer_every_request_is_answered_and_says_why(fleet
     for answer in answers:
         decision = answer.decision
         assert (decision.cause, decision.tier) == (router_pb2.CAUSE_DEFAULT, router_pb2.TIER_MEDIUM)
-        assert source(decision) == "NONE"
+        assert source_of(decision) == "NONE"
         assert [skipped.rung for skipped in decision.skipped_rungs] == [
             router_pb2.RUNG_SELF_HOSTED,
             router_pb2.RUNG_CLOUD_TINY,
@@ -122,7 +107,7 @@ async def test_without_any_analyzer_the_cloud_model_decides(fleet: LocalStack, t
         }
         with router_process(fleet, tmp_path, environment) as address:
             answer = await route(address, "Name a colour.")
-    assert source(answer.decision) == "CLOUD_TINY"
+    assert source_of(answer.decision) == "CLOUD_TINY"
     assert [skipped.rung for skipped in answer.decision.skipped_rungs] == [router_pb2.RUNG_SELF_HOSTED]
     assert answer.cost.analysis_micros > 0
     assert len(cloud.seen) == 1
