@@ -29,11 +29,13 @@ from router.composition.assembly import Foundation, Workshop
 from router.composition.catalogue import Environment
 from router.composition.current import Current
 from router.composition.keeping import Keeping, NoLedger, keep_ledger
+from router.composition.learning import learn
 from router.composition.listening import ADMIN_SERVICES, Served, listen, make_servers
 from router.composition.pool import ClientPool, Closable
 from router.composition.reloading import ConfigWatcher
 from router.request import Message
 from router.settings import ENVIRONMENT_PREFIX, RouterSettings
+from router.terms import Terms
 from servicekit.config import load_config
 from servicekit.fingerprint import affinity_bucket
 from servicekit.health import HealthServicer
@@ -106,8 +108,9 @@ class Service:
         quality = QualityObserver(telemetry.tracer(SCOPE), telemetry.meter(SCOPE))
         listeners = Listeners(self._telemetry, quality, RequestLog())
         earlier = keeping.earlier if keeping is not None else None
+        self._learning = learn(keeping, listeners, settings.learning, lambda: self._current.built.terms)
         self._workshop = Workshop(
-            Foundation(analyzer, self._telemetry, listeners, ledger, earlier, self._pool), settings
+            Foundation(analyzer, self._telemetry, listeners, ledger, earlier, self._pool, self._learning), settings
         )
         self._current = Current(self._workshop.build(settings))
         watch_breakers(telemetry.meter(SCOPE), self._workshop.breakers)
@@ -117,22 +120,29 @@ class Service:
             watch_ledger(telemetry.meter(SCOPE), keeping.counts)
 
     def _revisions(self) -> tuple[str, str]:
-        terms = self._current.built.terms
+        terms = self._terms()
         return terms.policy.revision, terms.prices.revision
 
     async def restore(self) -> None:
         """Takes over what was spent before this process began."""
         if self._keeping is not None:
             await self._keeping.restore(self._workshop.budgets)
+        if self._learning is not None:
+            await self._learning.start()
 
     def served(self) -> Served:
         """What callers and operators get."""
         return Served(
             routes=self._current,
-            policy=lambda: self._current.built.terms.policy,
+            policy=lambda: self._terms().policy,
             tracing=Tracing(current_trace_id, self._telemetry.item),
             keeping=self._keeping,
+            steering=self._learning.steering if self._learning is not None else None,
         )
+
+    def _terms(self) -> Terms:
+        terms = self._current.built.terms
+        return terms if self._learning is None else self._learning.follow(terms)
 
     def reload(self, config: Path) -> None:
         """Goes by the file as it is now. Raises ConfigError or SecretError, and goes by the old one then."""
@@ -154,6 +164,8 @@ class Service:
         for task in self._closing:
             task.cancel()
         await asyncio.gather(*self._closing, return_exceptions=True)
+        if self._learning is not None:
+            await self._learning.close()
         await self._pool.close()
         await self._channel.close()
 

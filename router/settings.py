@@ -148,6 +148,14 @@ class BudgetSettings(ConfigModel):
     top_tier_share: Share | None = None
 
 
+class LearningSettings(ConfigModel):
+    """How policies are learned and followed. Shadow answers cost what any answer costs: none are made unless told."""
+
+    shadow_share: Share = 0.0
+    shadow_concurrency: Annotated[int, Field(ge=1, le=64)] = 4
+    follow_interval_ms: Annotated[int, Field(ge=100, le=5_000)] = 2_000
+
+
 class TelemetrySettings(ConfigModel):
     """What is told, and where to. The standard OpenTelemetry variables say where the collector is."""
 
@@ -183,6 +191,7 @@ class RouterSettings(ConfigModel):
     prices: PriceSettings = PriceSettings()
     ledger: LedgerSettings = LedgerSettings()
     budgets: dict[Name, BudgetSettings] = Field(default_factory=dict)
+    learning: LearningSettings = LearningSettings()
     telemetry: TelemetrySettings = TelemetrySettings()
     limits: LimitSettings = LimitSettings()
     drain: DrainSettings = DrainSettings()

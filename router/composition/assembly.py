@@ -15,6 +15,7 @@ from router.breaker import Breaker
 from router.budgets import TenantBudgets
 from router.cascade import CLOUD_TINY_LIMITS, SELF_HOSTED_LIMITS, Cascade, Step
 from router.composition import catalogue
+from router.composition.learning import Learning
 from router.composition.pool import ClientPool
 from router.dispatch import Dispatcher
 from router.observer import Observer
@@ -44,6 +45,7 @@ class Foundation:
     ledger: Ledger
     earlier: Earlier | None
     pool: ClientPool
+    learning: Learning | None = None
 
 
 @dataclass(frozen=True)
@@ -103,13 +105,16 @@ class Workshop:
         return Cascade(steps, observer=self._foundation.observer)
 
     def _router(self, terms: Terms, cascade: Cascade) -> OnceRouter:
-        observer = self._foundation.observer
+        observer, learning = self._foundation.observer, self._foundation.learning
+        planner = Planner(self._sessions, self.budgets, self._tokens, observer, utc_now)
+        books = Books(self._foundation.ledger, self.budgets, self._sessions, observer, utc_now)
         router = Router(
-            terms=lambda: terms,
+            terms=(lambda: terms) if learning is None else (lambda: learning.follow(terms)),
             admission=self._admission,
             cascade=cascade,
-            planner=Planner(self._sessions, self.budgets, self._tokens, observer, utc_now),
+            planner=planner,
             dispatcher=Dispatcher(Surroundings(self._tokens, observer, time.monotonic, utc_now)),
-            books=Books(self._foundation.ledger, self.budgets, self._sessions, observer, utc_now),
+            books=books,
         )
-        return OnceRouter(router, self._replies, self._foundation.earlier)
+        routing = router if learning is None else learning.shadowed(router, terms, planner, books)
+        return OnceRouter(routing, self._replies, self._foundation.earlier)

@@ -11,6 +11,7 @@ from tinyroute.router.v1 import admin_pb2, admin_pb2_grpc, router_pb2
 
 from router.adapters.handlers.operators import NoUsage, PolicyHandlers, UsageHandlers
 from router.adapters.handlers.outcomes import NoOutcomes, StoredOutcomes
+from router.adapters.handlers.policies import StoredPolicyHandlers
 from router.adapters.handlers.routes import (
     ITEMWISE,
     SERVICE,
@@ -22,6 +23,7 @@ from router.adapters.handlers.routes import (
 )
 from router.adapters.telemetry import CountedOutcomes
 from router.composition.keeping import Keeping
+from router.learning.steering import Steering
 from router.policy import Policy
 from router.settings import RouterSettings
 from servicekit.errors import InvalidArgument
@@ -54,6 +56,7 @@ class Served:
     policy: Callable[[], Policy]
     tracing: Tracing
     keeping: Keeping | None
+    steering: Steering | None
 
 
 def make_servers(
@@ -73,7 +76,9 @@ def make_servers(
     for server in (public, admin):
         add_router_service(handlers, server)
         health.add_to(server)
-    admin_pb2_grpc.add_PolicyServiceServicer_to_server(PolicyHandlers(served.policy, dt.datetime.now(dt.UTC)), admin)
+    configured = PolicyHandlers(served.policy, dt.datetime.now(dt.UTC))
+    policies = StoredPolicyHandlers(served.steering) if served.steering else configured
+    admin_pb2_grpc.add_PolicyServiceServicer_to_server(policies, admin)
     usage = UsageHandlers(served.keeping.store, served.keeping.mover.flush) if served.keeping else NoUsage()
     admin_pb2_grpc.add_UsageServiceServicer_to_server(usage, admin)
     if settings.listen.reflection == "public":

@@ -16,7 +16,7 @@ from servicekit.validation import invalid_fields
 
 Context = Any
 
-NO_FITTING = "Fitting policies to outcomes is not in this version; the policy is the configuration's own."
+NO_FITTING = "Policies are fitted to what the ledger keeps, which is switched off here."
 
 
 class UsageStore(Protocol):
@@ -28,7 +28,7 @@ class UsageStore(Protocol):
 
 
 class PolicyHandlers(admin_pb2_grpc.PolicyServiceServicer):
-    """Shows the policy that serves."""
+    """Shows the policy of a router that keeps no ledger: its configuration's own."""
 
     def __init__(self, serving: Callable[[], Policy], started: dt.datetime) -> None:
         self._serving = serving
@@ -42,16 +42,16 @@ class PolicyHandlers(admin_pb2_grpc.PolicyServiceServicer):
         return admin_pb2.GetPolicyResponse(policy=policy_to_wire(policy, self._started))
 
     async def ProposePolicy(self, request: Any, context: Context) -> Any:  # noqa: N802, ARG002
-        """Not yet."""
-        raise Unimplemented("POLICY_FITTING_MISSING", NO_FITTING)
+        """Not here."""
+        raise Unimplemented("LEDGER_SWITCHED_OFF", NO_FITTING)
 
     async def PromotePolicy(self, request: Any, context: Context) -> Any:  # noqa: N802, ARG002
-        """Not yet."""
-        raise Unimplemented("POLICY_FITTING_MISSING", NO_FITTING)
+        """Not here."""
+        raise Unimplemented("LEDGER_SWITCHED_OFF", NO_FITTING)
 
     async def RollbackPolicy(self, request: Any, context: Context) -> Any:  # noqa: N802, ARG002
-        """Not yet."""
-        raise Unimplemented("POLICY_FITTING_MISSING", NO_FITTING)
+        """Not here."""
+        raise Unimplemented("LEDGER_SWITCHED_OFF", NO_FITTING)
 
 
 def policy_to_wire(policy: Policy, created: dt.datetime) -> admin_pb2.Policy:

@@ -239,8 +239,8 @@ async def test_operators_calls_are_on_the_admin_port_alone(world: World) -> None
     assert policy.state == admin_pb2.POLICY_STATE_CONFIGURED
     with pytest.raises(grpc.aio.AioRpcError) as missing:
         await policies.ProposePolicy(admin_pb2.ProposePolicyRequest(quality_target=0.9))
-    assert missing.value.code() is grpc.StatusCode.UNIMPLEMENTED
-    assert received_reason(missing.value) == "POLICY_FITTING_MISSING"
+    assert missing.value.code() is grpc.StatusCode.FAILED_PRECONDITION
+    assert received_reason(missing.value) == "TOO_FEW_OUTCOMES"
     with pytest.raises(grpc.aio.AioRpcError) as refused:
         await admin_pb2_grpc.PolicyServiceStub(world.router.channel).GetPolicy(admin_pb2.GetPolicyRequest())
     assert refused.value.code() is grpc.StatusCode.UNIMPLEMENTED
