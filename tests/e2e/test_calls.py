@@ -148,7 +148,8 @@ def test_errors_carry_their_details_over_grpc(stack: LocalStack) -> None:
     """The same as in JSON."""
     with grpc.insecure_channel(stack.document["json"]) as channel, pytest.raises(grpc.RpcError) as refused:
         router_pb2_grpc.RouterServiceStub(channel).Decide(router_pb2.DecideRequest(), timeout=10)
-    (packed,) = [value for key, value in refused.value.trailing_metadata() if key == "grpc-status-details-bin"]
+    metadata: Any = refused.value.trailing_metadata()
+    packed = dict(metadata)["grpc-status-details-bin"]
     names = [detail.type_url.rpartition(".")[2] for detail in status_pb2.Status.FromString(packed).details]
     assert {"ErrorInfo", "BadRequest"} <= set(names)
 

@@ -33,11 +33,12 @@ class Decider:
 
     channel: grpc.aio.Channel
     deadline_seconds: float = 20.0
+    criticality: router_pb2.Criticality.ValueType = router_pb2.CRITICALITY_UNSPECIFIED
     own_ms: list[float] = field(default_factory=list)
 
     async def decide(self, text: str) -> Reply:
         """Makes one decision."""
-        request = router_pb2.DecideRequest(messages=user_message(text))
+        request = router_pb2.DecideRequest(messages=user_message(text), criticality=self.criticality)
         stub = router_pb2_grpc.RouterServiceStub(self.channel)
         try:
             answer = await stub.Decide(request, timeout=self.deadline_seconds)
