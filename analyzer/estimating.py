@@ -31,9 +31,14 @@ class PassTime:
         """Returns the expected duration of a pass."""
         return self.base_seconds + self.token_seconds * padded_tokens
 
-    def pessimistic_seconds(self, padded_tokens: int) -> float:
-        """Returns a duration that most passes stay under."""
-        return self.seconds(padded_tokens) * (1.0 + 2.0 * self.spread)
+    @property
+    def pessimism(self) -> float:
+        """By how much an estimate has to be multiplied for most passes to stay under it."""
+        return 1.0 + 2.0 * self.spread
+
+    def tokens_within(self, seconds: float) -> int:
+        """Returns how many padded tokens a pass of that length computes."""
+        return max(0, int((seconds - self.base_seconds) / self.token_seconds))
 
     def backlog_seconds(self, tokens: int, tokens_a_batch: int) -> float:
         """Returns how long so many padded tokens take in full batches and one rest."""

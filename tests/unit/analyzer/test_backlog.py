@@ -106,12 +106,12 @@ async def test_bulk_work_leaves_the_door_open_for_single_calls() -> None:
 async def test_a_deadline_that_cannot_be_met_is_refused_before_it_is_computed() -> None:
     """By the estimate: what is ahead, and the own pass."""
     desk = Desk()
-    for _ in range(16):
+    for _ in range(8):
         desk.admitted(64)
     with pytest.raises(ResourceExhausted) as caught:
         desk.admitted(64, seconds=0.1)
     assert caught.value.reason == "DEADLINE_TOO_NEAR"
-    assert desk.admitted(64, seconds=0.2)
+    assert desk.admitted(64, seconds=0.3)
 
 
 async def test_an_idle_engine_tries_even_what_the_estimate_calls_late() -> None:
