@@ -2,69 +2,14 @@
 
 import json
 import subprocess
-import time
 from pathlib import Path
-from typing import Any
-from urllib.request import urlopen
 
-import grpc
 import pytest
-from tinyroute.prompt.v1 import prompt_pb2
-from tinyroute.router.v1 import router_pb2, router_pb2_grpc
 
 from tests.support.local_stack import BIN, LocalStack
+from tests.support.stack_traces import ancestors, named, orphans, roots, route, trace_of
 
 pytestmark = pytest.mark.e2e
-
-Span = dict[str, Any]
-SETTLED_AFTER_SECONDS = 2.0
-"""Every process sends its spans within half a second."""
-
-
-def trace_of(stack: LocalStack, request_id: str) -> list[Span]:
-    """Returns the spans of a request once no more have come for a while."""
-    address = f"http://{stack.document['ui']}/api/traces?request_id={request_id}"
-    deadline, count, since = time.monotonic() + 30, 0, time.monotonic()
-    while time.monotonic() < deadline:
-        with urlopen(address, timeout=5) as answer:
-            traces = json.load(answer)["traces"]
-        spans: list[Span] = traces[0]["spans"] if traces else []
-        if len(spans) != count:
-            count, since = len(spans), time.monotonic()
-        elif spans and time.monotonic() - since > SETTLED_AFTER_SECONDS:
-            assert len(traces) == 1, "one request is one trace"
-            return spans
-        time.sleep(0.2)
-    raise AssertionError(f"no settled trace of {request_id}: {count} spans")
-
-
-def ancestors(span: Span, spans: list[Span]) -> list[Span]:
-    """Returns a span's parents, the nearest first."""
-    by_id = {each["span_id"]: each for each in spans}
-    found = []
-    while span["parent_id"]:
-        span = by_id[span["parent_id"]]
-        found.append(span)
-    return found
-
-
-def named(spans: list[Span], beginning: str) -> Span:
-    """Returns the one span whose name begins so."""
-    (found,) = (span for span in spans if span["name"].startswith(beginning))
-    return found
-
-
-def route(address: str, text: str, request_id: str, **settings: Any) -> router_pb2.RouteResponse:
-    """Makes one call over gRPC."""
-    request = router_pb2.RouteRequest(
-        request_id=request_id,
-        messages=[prompt_pb2.Message(role=prompt_pb2.ROLE_USER, content=text)],
-        generation=router_pb2.GenerationSettings(max_output_tokens=8),
-        **settings,
-    )
-    with grpc.insecure_channel(address) as channel:
-        answer: router_pb2.RouteResponse = router_pb2_grpc.RouterServiceStub(channel).Route(request, timeout=60)
-    return answer
 
 
 @pytest.mark.parametrize("front", ["json", "router"], ids=["through Envoy", "straight to the router"])
@@ -74,9 +19,8 @@ def test_a_request_is_one_tree(stack: LocalStack, front: str) -> None:
     answer = route(stack.document[front], f"Name a colour, please ({front}).", request_id)
     spans = trace_of(stack, request_id)
     assert {span["trace_id"] for span in spans} == {answer.trace_id}
-    ids = {span["span_id"] for span in spans}
-    assert len([span for span in spans if not span["parent_id"]]) == 1
-    assert [span["name"] for span in spans if span["parent_id"] and span["parent_id"] not in ids] == []
+    assert len(roots(spans)) == 1
+    assert orphans(spans) == []
 
     analyzer = named(spans, "AnalyzePrompt")
     above = [(span["service"], span["name"].partition(" ")[0]) for span in ancestors(analyzer, spans)]
