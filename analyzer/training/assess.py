@@ -2,12 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from itertools import groupby
-from operator import attrgetter
 
+import numpy as np
 from pydantic import JsonValue
 
 from analyzer.analysis import Analysis
+from analyzer.training.baselines import bag_of_words
 from analyzer.training.dataset import GradedPrompt
 from analyzer.training.evaluate import (
     Conversation,
@@ -52,21 +52,30 @@ def assess(
 def _outcomes(
     judged: Sequence[GradedPrompt], analyses: Sequence[Analysis], training: Sequence[GradedPrompt], medium_share: float
 ) -> dict[str, dict[str, JsonValue]]:
-    pairs = [(p, a) for p, a in zip(judged, analyses, strict=True) if p.graded]
-    groups = {source: list(group) for source, group in groupby(sorted(pairs, key=_source), key=_source)}
-    for source, group in list(groups.items()):
-        sound = [(p, a) for p, a in group if not p.faulty]
-        if len(sound) < len(group):
-            groups[f"{source} with its faulty subject"] = group
-            groups[source] = sound
-    if len(groups) > 1:
-        groups["all together"] = [(p, a) for p, a in pairs if not p.faulty]
+    places = [place for place, prompt in enumerate(judged) if prompt.graded]
+    bag = np.full(len(judged), np.nan)
+    if training and places:
+        bag[places] = bag_of_words([judged[place] for place in places], training)
     return {
-        name: evaluate_outcomes([p for p, _ in group], [a for _, a in group], training, medium_share)
-        for name, group in groups.items()
+        name: evaluate_outcomes(
+            [judged[place] for place in group],
+            [analyses[place] for place in group],
+            bag[group] if training else None,
+            medium_share,
+        )
+        for name, group in _groups(judged, places).items()
         if group
     }
 
 
-def _source(pair: tuple[GradedPrompt, Analysis]) -> str:
-    return str(attrgetter("source")(pair[0]))
+def _groups(judged: Sequence[GradedPrompt], places: Sequence[int]) -> dict[str, list[int]]:
+    """Returns places by source; a source with a faulty subject once without and once with it."""
+    groups: dict[str, list[int]] = {}
+    for source in sorted({judged[place].source for place in places}):
+        group = [place for place in places if judged[place].source == source]
+        groups[source] = [place for place in group if not judged[place].faulty]
+        if len(groups[source]) < len(group):
+            groups[f"{source} with its faulty subject"] = group
+    if len({judged[place].source for place in places}) > 1:
+        groups["all together"] = [place for place in places if not judged[place].faulty]
+    return groups

@@ -12,8 +12,8 @@ from analyzer.training.metrics import Vector
 _BAG_STRENGTHS = (1.0, 3.0, 10.0)
 
 
-def baseline_scores(judged: Sequence[GradedPrompt], training: Sequence[GradedPrompt]) -> dict[str, Vector]:
-    """Returns a score a prompt for each baseline. `training` fits the bag of words; without it there is none."""
+def baseline_scores(judged: Sequence[GradedPrompt], bag: Vector | None) -> dict[str, Vector]:
+    """Returns a score a prompt for each baseline; `bag` holds those of a fitted bag of words."""
     gains = _gains(judged)
     scores: dict[str, Vector] = {
         "oracle": gains,
@@ -21,12 +21,12 @@ def baseline_scores(judged: Sequence[GradedPrompt], training: Sequence[GradedPro
         "random": np.random.default_rng(0).random(len(judged)),
         "constant": np.zeros(len(judged)),
     }
-    if training:
-        scores["bag of words"] = _bag_of_words(judged, training)
+    if bag is not None:
+        scores["bag of words"] = bag
     return scores
 
 
-def _bag_of_words(judged: Sequence[GradedPrompt], training: Sequence[GradedPrompt]) -> Vector:
+def bag_of_words(judged: Sequence[GradedPrompt], training: Sequence[GradedPrompt]) -> Vector:
     """Ridge regression of the gain on words and word pairs, its strength chosen on a fifth of the training part."""
     words = TfidfVectorizer(ngram_range=(1, 2), min_df=2, sublinear_tf=True)
     features = words.fit_transform(prompt.text for prompt in training)

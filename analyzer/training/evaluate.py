@@ -65,15 +65,18 @@ def tier_of(analysis: Analysis, quality_target: float = QUALITY_TARGET) -> str:
 
 
 def evaluate_outcomes(
-    prompts: Sequence[GradedPrompt], analyses: Sequence[Analysis], training: Sequence[GradedPrompt], medium_share: float
+    prompts: Sequence[GradedPrompt], analyses: Sequence[Analysis], bag: Vector | None, medium_share: float
 ) -> dict[str, JsonValue]:
-    """Returns the figures of one source: every ranking score beside the baselines, and calibration at each ability."""
+    """Returns the figures of one source: every ranking score beside the baselines, and calibration at each ability.
+
+    `bag` holds the scores of a bag of words fitted elsewhere, if there is one.
+    """
     weak = np.array([prompt.small for prompt in prompts], dtype=np.float64)
     strong = np.array([prompt.frontier for prompt in prompts], dtype=np.float64)
     scores = {
         "judge: expected gain": np.array([analysis.expected_gain for analysis in analyses]),
         "judge: complexity": np.array([analysis.complexity for analysis in analyses]),
-        **baseline_scores(prompts, training),
+        **baseline_scores(prompts, bag),
     }
     observed = {
         Ability.SMALL: weak,

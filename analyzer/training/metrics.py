@@ -73,10 +73,10 @@ def expected_calibration_error(predicted: Vector, observed: Vector, count: int =
 
 def spearman(first: Vector, second: Vector) -> float:
     """Returns the rank correlation; ties get their mean rank. All tied: NaN, there is no order to compare."""
-    ranks = [_ranks(values) for values in (first, second)]
-    if any(np.ptp(each) == 0.0 for each in ranks):
+    left, right = _ranks(first), _ranks(second)
+    if np.ptp(left) == 0.0 or np.ptp(right) == 0.0:
         return float("nan")
-    return float(np.corrcoef(*ranks)[0, 1])
+    return float(np.corrcoef(left, right)[0, 1])
 
 
 def _ranks(values: Vector) -> Vector:

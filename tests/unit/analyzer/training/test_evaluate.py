@@ -6,6 +6,7 @@ import pytest
 
 from analyzer.analysis import Analysis, Task
 from analyzer.judging import success_by_ability
+from analyzer.training.baselines import bag_of_words
 from analyzer.training.dataset import GradedPrompt, TextMessage
 from analyzer.training.evaluate import (
     Conversation,
@@ -45,7 +46,7 @@ def test_a_perfect_judge_equals_the_oracle_and_beats_the_rest() -> None:
     """All rows are there, each with an interval."""
     judged = prompts(60)
     analyses = [analysis(p.small or 0.0, 1.0 - (p.small or 0.0)) for p in judged]
-    figures = evaluate_outcomes(judged, analyses, prompts(60), 0.5)
+    figures = evaluate_outcomes(judged, analyses, bag_of_words(judged, prompts(60)), 0.5)
     rankings = figures["rankings"]
     assert isinstance(rankings, dict)
     assert set(rankings) == {
@@ -111,7 +112,7 @@ def test_the_report_is_one_page_with_its_plots_inside() -> None:
     """No link to anything outside, and prompts' sources are escaped."""
     judged = prompts(40)
     analyses = [analysis(0.5, 0.1 + 0.3 * (index % 3 == 0)) for index in range(40)]
-    evaluation = Evaluation(sources={"<mine>": evaluate_outcomes(judged, analyses, prompts(40), 0.5)})
+    evaluation = Evaluation(sources={"<mine>": evaluate_outcomes(judged, analyses, None, 0.5)})
     page = render_report(evaluation.as_json(), title="judge-1", subtitle="a test")
     assert page.count("data:image/png;base64,") == 2
     assert "&lt;mine&gt;" in page
