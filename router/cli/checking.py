@@ -7,8 +7,10 @@ from pathlib import Path
 import click
 
 from router.cli.errors import USAGE, fail
+from router.composition.reviewing import serving_revision
 from router.settings import ENVIRONMENT_PREFIX, RouterSettings
 from servicekit.config import ConfigError, effective, effective_yaml, json_schema, load_config
+from servicekit.errors import Unavailable
 from servicekit.secret import SecretError, SecretRef
 
 CONFIG = click.option(
@@ -46,9 +48,20 @@ def check(config: Path, *, asked_json: bool, schema: bool) -> None:
     problems = unreadable_secrets(settings)
     if problems:
         fail("\n".join(problems), USAGE)
-    click.echo(
-        f"{config}: good; the policy that serves is the configuration's own, {settings.policy.revision}", err=True
-    )
+    click.echo(f"{config}: good; {_serving(settings)}", err=True)
+
+
+def _serving(settings: RouterSettings) -> str:
+    """Says which policy serves: a promoted one wins until it is rolled back."""
+    try:
+        promoted = serving_revision(settings)
+    except Unavailable as error:
+        return f"which policy serves is not known: {error.message}"
+    if promoted:
+        return (
+            f"the policy that serves is {promoted}, promoted over the configuration's own, {settings.policy.revision}"
+        )
+    return f"the policy that serves is the configuration's own, {settings.policy.revision}"
 
 
 def unreadable_secrets(settings: RouterSettings) -> list[str]:

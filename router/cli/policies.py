@@ -9,6 +9,7 @@ from tinyroute.router.v1 import admin_pb2
 
 from router.cli import render
 from router.cli.connection import DEFAULT_ADMIN_TARGET, Connection, connection_options, policy_stub
+from router.cli.curve import curve
 from router.cli.errors import run
 from router.cli.output import as_json, printable, wants_json
 from router.cli.prompt_options import micros
@@ -20,7 +21,10 @@ Ask = Callable[[Any, float], Awaitable[Answer]]
 
 @click.group()
 def policy() -> None:
-    """How predictions become tiers. Asks the admin port."""
+    """How predictions become tiers. Asks the admin port, but for the curve."""
+
+
+policy.add_command(curve)
 
 
 @policy.command()
