@@ -7,12 +7,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from router.adaptive_limit import AdaptiveLimit
-from router.analysis import AnalysisSource, Rung, SkipReason
-from router.cascade import Finding
+from router.analysis import Analysis, Rung, RungFailed, SkipReason
 from router.observer import Observer, Refused, notify
-from router.ports import Random
+from router.ports import AnalysisRung, Random
 from router.request import Criticality, RouteRequest
-from servicekit.deadline import Clock
+from servicekit.deadline import Clock, Deadline
 from servicekit.errors import ResourceExhausted
 
 SHARES: Mapping[Criticality, float] = {Criticality.CRITICAL: 1.0, Criticality.STANDARD: 0.9, Criticality.SHEDDABLE: 0.7}
@@ -28,7 +27,7 @@ class AdmissionLimits:
 
 
 class Admission:
-    """Counts requests in flight, and those of them that are being analysed.
+    """Counts requests in flight, and those of them that the analyzers have in hand.
 
     There are two bounds: a fixed one on all, and one on those being analysed that follows what the analyzers can take.
     The second never turns a CRITICAL request away: what the analyzers refuse falls back, and is answered all the same.
@@ -68,13 +67,13 @@ class Admission:
             self._in_flight -= 1
 
     @contextmanager
-    def analysing(self) -> Iterator[Callable[[Finding], None]]:
-        """Counts the block as an analysis; the block tells what it found."""
+    def analysing(self) -> Iterator[Callable[[Analysis | RungFailed], None]]:
+        """Counts the block as a call to the analyzers; the block tells what it brought."""
         self._analysing += 1
         started = self._clock()
 
-        def found(finding: Finding) -> None:
-            self._learn(finding, self._clock() - started)
+        def found(result: Analysis | RungFailed) -> None:
+            self._learn(result, self._clock() - started)
 
         try:
             yield found
@@ -87,16 +86,39 @@ class Admission:
             return False
         return criticality is Criticality.CRITICAL or self._analysing < self._analysing_limit.limit * share
 
-    def _learn(self, finding: Finding, seconds: float) -> None:
+    def _learn(self, result: Analysis | RungFailed, seconds: float) -> None:
         """Tells the limit of refusals and answers of the analyzers. One that is dead or late says nothing of load."""
-        skipped = {skip.rung: skip.reason for skip in finding.skipped}
-        if skipped.get(Rung.SELF_HOSTED) is SkipReason.OVERLOADED:
-            self._analysing_limit.refused(self._analysing)
-        elif finding.analysis is not None and finding.analysis.source is not AnalysisSource.CLOUD_TINY:
+        if isinstance(result, Analysis):
             self._analysing_limit.served(seconds, self._analysing)
+        elif result.reason is SkipReason.OVERLOADED:
+            self._analysing_limit.refused(self._analysing)
 
     def __repr__(self) -> str:
         return (
             f"<Admission {self._in_flight} of {self._limits.concurrent} in flight, "
             f"{self._analysing} of {self._analysing_limit.limit:.0f} being analysed>"
         )
+
+
+class CountedRung:
+    """The self-hosted rung, each call to it counted at the door. Time that another rung takes loads no analyzer."""
+
+    def __init__(self, rung: AnalysisRung, admission: Admission) -> None:
+        self._rung = rung
+        self._admission = admission
+
+    @property
+    def name(self) -> Rung:
+        """Returns the rung's name."""
+        return self._rung.name
+
+    async def analyze(self, request: RouteRequest, deadline: Deadline) -> Analysis:
+        """Returns the rung's analysis; raises what the rung raises."""
+        with self._admission.analysing() as found:
+            try:
+                analysis = await self._rung.analyze(request, deadline)
+            except RungFailed as failure:
+                found(failure)
+                raise
+            found(analysis)
+        return analysis

@@ -84,9 +84,8 @@ class Router:
         """Books an analysis, if any rung has one, and the plan made with it; returns the plan."""
         if deadline.expired():
             raise DeadlineExceeded("NO_TIME_LEFT", "The deadline was past when the request came.")
-        with self._books.timed(account, "analysis"), self._admission.analysing() as found:
+        with self._books.timed(account, "analysis"):
             account.finding = await self._cascade.analyze(account.request, deadline, may_pay=reservation.has_money())
-            found(account.finding)
         with self._books.timed(account, "plan"):
             account.plan = self._planner.plan(account.request, account.finding, account.terms)
         return account.plan

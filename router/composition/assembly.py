@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from router.adapters.cloud_judge import CloudJudge
 from router.adapters.telemetry import TelemetryObserver
-from router.admission import Admission, AdmissionLimits
+from router.admission import Admission, AdmissionLimits, CountedRung
 from router.analysis import Rung
 from router.answer import Usage
 from router.attempt import Surroundings
@@ -93,7 +93,7 @@ class Workshop:
         own = replace(SELF_HOSTED_LIMITS, at_most_seconds=settings.analyzer.timeout_ms / 1000)
         steps = {
             Rung.SELF_HOSTED: Step(
-                telemetry.traced_rung(self._foundation.analyzer),
+                telemetry.traced_rung(CountedRung(self._foundation.analyzer, self._admission)),
                 self._breakers[Rung.SELF_HOSTED],
                 own,
                 enabled=settings.analyzer.enabled,

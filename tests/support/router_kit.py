@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from router.adaptive_limit import AdaptiveLimit
-from router.admission import Admission, AdmissionLimits
+from router.admission import Admission, AdmissionLimits, CountedRung
 from router.analysis import Rung
 from router.attempt import Surroundings
 from router.books import Books
@@ -17,6 +17,7 @@ from router.fakes import FakeBackend, FakeRung, ListLedger, RecordingObserver, a
 from router.fleet import Fleet, Guarded
 from router.planning import Planner
 from router.policy import Policy
+from router.ports import AnalysisRung
 from router.pricing import Price, PriceBook
 from router.request import Tier
 from router.routing import Router
@@ -89,18 +90,22 @@ class Kit:
         limit = AdaptiveLimit(clock=virtual_time.clock)
         return Admission(self.admission_limits, self.observer, limit, clock=virtual_time.clock)
 
-    def cascade(self) -> Cascade:
-        """Returns the cascade of the fake rungs."""
-        steps = {name: Step(rung, self.breakers[name], LIMITS[name]) for name, rung in self.rungs.items()}
+    def cascade(self, admission: Admission | None = None) -> Cascade:
+        """Returns the cascade of the fake rungs, its calls to the analyzers counted at the door if there is one."""
+        rungs: dict[Rung, AnalysisRung] = dict(self.rungs)
+        if admission is not None and Rung.SELF_HOSTED in rungs:
+            rungs[Rung.SELF_HOSTED] = CountedRung(rungs[Rung.SELF_HOSTED], admission)
+        steps = {name: Step(rung, self.breakers[name], LIMITS[name]) for name, rung in rungs.items()}
         return Cascade(steps, observer=self.observer, clock=virtual_time.clock)
 
     def router(self) -> Router:
         """Returns the router. Call it inside the loop."""
         tokens = RoughTokens()
+        admission = self.admission()
         return Router(
             terms=lambda: Terms(self.policy, self.prices, self.fleet),
-            admission=self.admission(),
-            cascade=self.cascade(),
+            admission=admission,
+            cascade=self.cascade(admission),
             planner=Planner(self.sessions, self.budgets, tokens, self.observer, now),
             dispatcher=Dispatcher(Surroundings(tokens, self.observer, virtual_time.clock, now)),
             books=Books(self.ledger, self.budgets, self.sessions, self.observer, now, virtual_time.clock),

@@ -1,22 +1,24 @@
 """The door: the least critical are turned away first, and the limit on analyses follows what the analyzers take."""
 
+import asyncio
 from contextlib import ExitStack
 
 import pytest
 
 from router.adaptive_limit import AdaptiveLimit, AdaptiveLimitSettings
 from router.admission import Admission, AdmissionLimits
-from router.analysis import AnalysisSource, Rung, SkippedRung, SkipReason
-from router.cascade import Finding
-from router.fakes import ManualClock, RecordingObserver, a_request, an_analysis
+from router.analysis import Analysis, Rung, RungFailed, SkipReason
+from router.fakes import FakeRung, ManualClock, Pause, RecordingObserver, a_request, an_analysis
 from router.observer import Refused
 from router.request import Criticality
 from servicekit.errors import ResourceExhausted
+from tests.support.router_kit import Kit, seconds
+from tests.support.virtual_time import run
 
-SERVED = Finding(an_analysis())
-REFUSED = Finding(None, (SkippedRung(Rung.SELF_HOSTED, SkipReason.OVERLOADED),))
-LATE = Finding(None, (SkippedRung(Rung.SELF_HOSTED, SkipReason.TIMEOUT),))
-CLOUD = Finding(an_analysis(source=AnalysisSource.CLOUD_TINY), (SkippedRung(Rung.SELF_HOSTED, SkipReason.UNAVAILABLE),))
+SERVED = an_analysis()
+REFUSED = RungFailed(SkipReason.OVERLOADED)
+LATE = RungFailed(SkipReason.TIMEOUT)
+DEAD = RungFailed(SkipReason.UNAVAILABLE)
 
 
 class Door:
@@ -30,7 +32,7 @@ class Door:
             AdmissionLimits(concurrent), self.observer, self.limit, clock=self.clock, random=lambda: 0.5
         )
 
-    def load(self, found: Finding, count: int, length: float = 0.01) -> None:
+    def load(self, found: Analysis | RungFailed, count: int, length: float = 0.01) -> None:
         """Has `count` analyses under way at once, all of which find the same after so long."""
         with ExitStack() as stack:
             tells = [stack.enter_context(self.admission.analysing()) for _ in range(count)]
@@ -110,13 +112,31 @@ def test_slow_answers_bring_it_down() -> None:
     assert door.limit.limit == 40.0
 
 
-@pytest.mark.parametrize("found", [LATE, CLOUD])
-def test_dead_analyzers_are_no_overload(found: Finding) -> None:
+@pytest.mark.parametrize("found", [LATE, DEAD])
+def test_dead_analyzers_are_no_overload(found: Analysis | RungFailed) -> None:
     """Nobody is refused because nobody answers."""
     door = Door(initial=50.0)
     for _ in range(20):
         door.load(found, 50)
     assert door.limit.limit == 50.0
+
+
+def test_time_in_the_cloud_loads_no_analyzer() -> None:
+    """With every analyzer dead all wait for the cloud at once, and nobody is turned away."""
+    kit = Kit(
+        rungs={
+            Rung.SELF_HOSTED: FakeRung([RungFailed(SkipReason.UNAVAILABLE)]),
+            Rung.CLOUD_TINY: FakeRung([Pause(0.4)], name=Rung.CLOUD_TINY),
+        }
+    )
+
+    async def many() -> list[object]:
+        router = kit.router()
+        return await asyncio.gather(
+            *(router.decide(a_request(str(number)), seconds(10)) for number in range(100)), return_exceptions=True
+        )
+
+    assert not [each for each in run(many()) if isinstance(each, BaseException)]
 
 
 def test_an_idle_router_does_not_raise_its_limit() -> None:
