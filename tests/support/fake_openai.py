@@ -58,19 +58,20 @@ class Seen:
 
 
 class FakeOpenAI:
-    """The server; `latency` seconds pass before anything of an answer is sent."""
+    """The server, on any free port unless told; `latency` seconds pass before anything of an answer is sent."""
 
-    def __init__(self, *script: Reply, latency: float = 0.0) -> None:
+    def __init__(self, *script: Reply, latency: float = 0.0, port: int = 0) -> None:
         self.script = list(script) or [Reply()]
         self.latency = latency
+        self.port = port
         self.seen: list[Seen] = []
         self.abandoned = 0
         self._handlers: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
-        port = self._server.sockets[0].getsockname()[1]
-        self.base_url = f"http://127.0.0.1:{port}/v1"
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", self.port)
+        self.port = self._server.sockets[0].getsockname()[1]
+        self.base_url = f"http://127.0.0.1:{self.port}/v1"
         return self
 
     async def __aexit__(self, *exc: object) -> None:
