@@ -72,10 +72,16 @@ class Watch:
         for pair in pairs:
             self._shadow.observe(pair_loss(pair, self._policy, self._tiers, self._target))
 
-    def outcomes(self, outcomes: Iterable[Outcome]) -> None:
-        """Takes new verdicts in, oldest first."""
-        if self._reported is not None:
-            for outcome in outcomes:
+    def outcomes(self, outcomes: Sequence[Outcome]) -> None:
+        """Takes all verdicts in, oldest first, but those of the tenant that complains most, if it is not the only one.
+
+        So nobody alone can have a policy left; where one tenant alone is badly served, shadow pairs show it.
+        """
+        if self._reported is None:
+            return
+        left_out = _loudest(outcomes, self._reported.level)
+        for outcome in outcomes:
+            if outcome.case.tenant != left_out:
                 self._reported.observe(1.0 - outcome.score)
 
     def alarm(self) -> str:
@@ -85,6 +91,15 @@ class Watch:
         if self._reported is not None and self._reported.alarmed:
             return "Reported quality has fallen below what the policy was promoted with."
         return ""
+
+
+def _loudest(outcomes: Iterable[Outcome], level: float) -> str | None:
+    """Returns the tenant with the most loss above the level; None when there is one tenant only."""
+    complaints: dict[str, float] = {}
+    for outcome in outcomes:
+        tenant = outcome.case.tenant
+        complaints[tenant] = complaints.get(tenant, 0.0) + 1.0 - outcome.score - level
+    return max(complaints, key=lambda tenant: complaints[tenant]) if len(complaints) > 1 else None
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from router.request import Tier
 from tests.support.running_router import configuration, write
 
 REQUESTS = 200
+PAIRS = 100
 
 
 def record(number: int) -> RequestRecord:
@@ -38,16 +39,17 @@ def record(number: int) -> RequestRecord:
     )
 
 
-@pytest.fixture
-def config(tmp_path: Path) -> Path:
-    """A configuration whose ledger has 200 requests and as many pairs."""
+@pytest.fixture(scope="module")
+def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A configuration whose ledger has 200 requests and a pair to half of them."""
+    tmp_path = tmp_path_factory.mktemp("recorded")
     path = tmp_path / "router.yaml"
     write(path, configuration(tmp_path, "127.0.0.1:1", "http://127.0.0.1:2/v1"))
     ledger = SqliteLedger(tmp_path / "ledger" / "ledger.sqlite")
     ledger.migrate()
     ledger.take("s", 0, 1, [Entry("s", number, record(number)) for number in range(REQUESTS)])
     store = EvidenceStore(ledger.file)
-    for number in range(REQUESTS):
+    for number in range(PAIRS):
         store.put_pair(Compared("local", f"r-{number}", Tier.SMALL, Tier.MEDIUM, 1.0, 1.0, "v"), "2026-03-01")
     PolicyStore(ledger.file).put(Version(Policy("v1", quality_target=0.9), State.PROPOSED, "2026-03-01T00:00:00+00:00"))
     return path
@@ -63,7 +65,7 @@ def curve(config: Path, *arguments: str) -> str:
 def test_programs_get_points_with_intervals(config: Path) -> None:
     """Cheaper thresholds promise less."""
     told = json.loads(curve(config))
-    assert (told["revision"], told["cases"], told["pairs"]) == ("configured", REQUESTS, REQUESTS)
+    assert (told["revision"], told["cases"], told["pairs"]) == ("configured", REQUESTS, PAIRS)
     costs = [point["mean_cost_micros"]["value"] for point in told["points"]]
     assert costs == sorted(costs)
     assert 100 <= costs[0] < costs[-1] <= 1000
@@ -80,7 +82,7 @@ def test_people_see_the_threshold_in_force(config: Path, monkeypatch: pytest.Mon
     (line,) = [line for line in shown.splitlines() if line.startswith("→")]
     assert "0.950" in line
     assert "█" in shown
-    assert "200 requests, 0 verdicts, 200 shadow pairs" in shown
+    assert "200 requests, 0 verdicts, 100 shadow pairs" in shown
 
 
 def test_a_proposal_can_be_looked_at_before_it_is_promoted(config: Path) -> None:
@@ -110,9 +112,10 @@ def test_nothing_recorded_is_said_and_makes_no_file(tmp_path: Path) -> None:
     assert not (tmp_path / "ledger").exists()
 
 
-def test_check_says_which_policy_serves(config: Path, tmp_path: Path) -> None:
+def test_check_says_which_policy_serves(config: Path) -> None:
     """A promoted one wins."""
     assert "the configuration's own, configured" in CliRunner().invoke(check, ["--config", str(config)]).output
-    store = PolicyStore(SqliteLedger(tmp_path / "ledger" / "ledger.sqlite").file)
+    store = PolicyStore(SqliteLedger(config.parent / "ledger" / "ledger.sqlite").file)
     store.promote("v1", "2026-03-02")
     assert "the policy that serves is v1" in CliRunner().invoke(check, ["--config", str(config)]).output
+    store.rollback("2026-03-03", "")

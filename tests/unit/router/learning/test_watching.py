@@ -1,6 +1,7 @@
 """Alarms when quality falls, none while it does not."""
 
 import random
+from dataclasses import replace
 
 import pytest
 
@@ -59,6 +60,17 @@ def test_bad_reports_alarm_on_their_own() -> None:
     assert not watch.alarm()
     watch.outcomes([Outcome(EASY, Tier.SMALL, 0.0)] * 100)
     assert "Reported quality" in watch.alarm()
+
+
+def test_nobody_alone_can_have_a_policy_left() -> None:
+    """Two who complain can."""
+    fine = [Outcome(replace(EASY, tenant=f"t{i % 5}"), Tier.SMALL, 0.9) for i in range(500)]
+    bad = [Outcome(replace(EASY, tenant="x"), Tier.SMALL, 0.0)] * 300
+    one, two = (Watch(POLICY, TIERS, Promise(0.95, reported_quality=0.9)) for _ in range(2))
+    one.outcomes(fine + bad)
+    assert not one.alarm()
+    two.outcomes(fine + bad + [Outcome(replace(EASY, tenant="y"), Tier.SMALL, 0.0)] * 200)
+    assert two.alarm()
 
 
 def test_drift_tells_traffic_of_another_kind() -> None:
