@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
-from deploy.envoy.render import EnvoyPorts, render, write
+from deploy.envoy.render import Endpoint, EnvoyPorts, render, write
 from tests.support.free_ports import free_port_base
 from tests.support.waiting import until
 
@@ -27,6 +27,9 @@ class RunningEnvoy:
     change: Callable[[dict[str, Any]], None] | None = None
     """Changes the configuration before Envoy reads it."""
 
+    collector: Endpoint | None = None
+    """Where its spans go; None: nowhere."""
+
     async def __aenter__(self) -> Self:
         base = free_port_base(3)
         self.ports = replace(
@@ -36,7 +39,7 @@ class RunningEnvoy:
             analyzer_listener=base,
             front_listener=base + 1,
             admin=base + 2,
-            collector=None,
+            collector=self.collector,
         )
         config = self.folder / "envoy.yaml"
         rendered = render(self.ports)
