@@ -58,13 +58,13 @@ rounds_option = click.option("--rounds", type=click.IntRange(1), default=20, sho
 
 @click.group(cls=LoadByDefault)
 def bench() -> None:
-    r"""Measures the analyzer on this machine; without a command: `load`.
+    """Measures the analyzer on this machine; without a command: `load`.
 
     \b
     analyzer bench --rate 30 --prompts prompts.txt   a running service under Poisson arrivals
     analyzer bench depth --shape tinyllama           which depth holds 100 ms on how many threads
     analyzer bench engines                           the tuned engine beside the others
-    """
+    """  # noqa: D301 - click reads the backspace: lines below it are not filled
 
 
 @bench.command()
