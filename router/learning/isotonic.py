@@ -5,6 +5,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 
+INFINITY = float("inf")
+
+
 @dataclass(frozen=True, slots=True)
 class Curve:
     """Straight lines between knots (x, y), both rising; level outside them."""
@@ -13,7 +16,7 @@ class Curve:
 
     def __call__(self, x: float) -> float:
         """Returns the height at `x`."""
-        right = bisect_right(self.knots, x, key=_x)
+        right = bisect_right(self.knots, (x, INFINITY))
         if right == 0:
             return self.knots[0][1]
         if right == len(self.knots):
@@ -54,7 +57,3 @@ def fit_rising(bins: Sequence[Bin]) -> Curve:
 def _pooled(right: tuple[float, float, int], left: tuple[float, float, int]) -> tuple[float, float, int]:
     weight = left[1] + right[1]
     return (left[0] * left[1] + right[0] * right[1]) / weight, weight, left[2] + right[2]
-
-
-def _x(knot: tuple[float, float]) -> float:
-    return knot[0]

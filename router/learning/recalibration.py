@@ -47,7 +47,7 @@ class Curves:
 
     def __call__(self, tier: Tier, task: Task, predicted: float) -> float:
         """Returns success as observed."""
-        curve = self.by_task.get((tier, task)) or self.by_tier.get(tier)
+        curve = (self.by_task.get((tier, task)) if self.by_task else None) or self.by_tier.get(tier)
         return predicted if curve is None else curve(predicted)
 
 
