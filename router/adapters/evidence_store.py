@@ -13,6 +13,7 @@ from router.request import Tier
 CASES_MAX = 5_000
 OUTCOMES_MAX = 20_000
 PAIRS_MAX = 20_000
+RECEIVED_MAX = 2_000
 
 OWN_ANALYSES = "('MODEL', 'CACHE_EXACT', 'CACHE_SIMILAR', 'COALESCED')"
 """Where scores come from that are on the analyzer's own scale."""
@@ -53,14 +54,22 @@ class EvidenceStore:
     def __repr__(self) -> str:
         return f"EvidenceStore({self._file.path})"
 
-    def evidence(self, tiers: tuple[Tier, ...], since: str = "") -> Evidence:
-        """Returns what was recorded from a moment on (ISO 8601, UTC), oldest first."""
+    def evidence(self, tiers: tuple[Tier, ...]) -> Evidence:
+        """Returns all there is to learn from, oldest first."""
+        return self._read(tiers, "", (CASES_MAX, OUTCOMES_MAX, PAIRS_MAX))
+
+    def received(self, tiers: tuple[Tier, ...], since: str) -> Evidence:
+        """Returns the newest verdicts and pairs from a moment on (ISO 8601, UTC), oldest first, and no cases."""
+        return self._read(tiers, since, (0, RECEIVED_MAX, RECEIVED_MAX))
+
+    def _read(self, tiers: tuple[Tier, ...], since: str, most: tuple[int, int, int]) -> Evidence:
         with self._file.connection() as connection:
             latest = connection.execute(LATEST_ANALYZER).fetchone()
             given = {"analyzer": latest[0] if latest else "", "since": since}
-            cases = connection.execute(CASES, given | {"most": CASES_MAX}).fetchall()
-            outcomes = connection.execute(OUTCOMES, given | {"most": OUTCOMES_MAX}).fetchall()
-            pairs = connection.execute(PAIRS, given | {"most": PAIRS_MAX}).fetchall()
+            cases, outcomes, pairs = (
+                connection.execute(query, given | {"most": limit}).fetchall()
+                for query, limit in zip((CASES, OUTCOMES, PAIRS), most, strict=True)
+            )
         return Evidence(
             tiers,
             tuple(_case(row) for row in reversed(cases)),

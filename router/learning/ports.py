@@ -43,6 +43,10 @@ class Policies(Protocol):
 class Records(Protocol):
     """Knows what was recorded. Blocks; raises Unavailable."""
 
-    def evidence(self, tiers: tuple[Tier, ...], since: str = "") -> Evidence:
-        """Returns what was recorded from a moment on."""
+    def evidence(self, tiers: tuple[Tier, ...]) -> Evidence:
+        """Returns all there is to learn from."""
+        ...
+
+    def received(self, tiers: tuple[Tier, ...], since: str) -> Evidence:
+        """Returns the newest verdicts and pairs from a moment on (ISO 8601, UTC), and no cases: little to read."""
         ...

@@ -141,7 +141,7 @@ class Steering:
 
     def _alarm(self, serving: Serving) -> str:
         tiers = self._configured().tiers
-        evidence = self._records.evidence(tiers, serving.since)
+        evidence = self._records.received(tiers, serving.since)
         version = serving.version
         promise = Promise(version.objective.quality_target, version.reported_quality)
         watch = Watch(_over(self._configured().policy, version.policy), tiers, promise)

@@ -63,7 +63,7 @@ def test_requests_verdicts_and_pairs_come_back(ledger: SqliteLedger) -> None:
     assert found.cases == (CASE,)
     assert found.outcomes == (Outcome(CASE, Tier.SMALL, 0.25),)
     assert found.pairs == (Pair(CASE, Tier.SMALL, Tier.MEDIUM, 0.0, 1.0),)
-    later = store.evidence(TIERS, "2026-03-01T00:01:30+00:00")
+    later = store.received(TIERS, "2026-03-01T00:01:30+00:00")
     assert (len(later.cases), len(later.outcomes), len(later.pairs)) == (0, 0, 1)
 
 

@@ -64,7 +64,11 @@ class Known:
 
     seen: Evidence
 
-    def evidence(self, _tiers: tuple[Tier, ...], _since: str = "") -> Evidence:
+    def evidence(self, _tiers: tuple[Tier, ...]) -> Evidence:
+        """All of it."""
+        return self.seen
+
+    def received(self, _tiers: tuple[Tier, ...], _since: str) -> Evidence:
         """All of it."""
         return self.seen
 
