@@ -12,6 +12,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
 SpanDict: TypeAlias = dict[str, Any]
 REQUEST_ID = "tinyroute.request_id"
+ENVOY_TRY = "envoy to "
 
 
 @dataclass(frozen=True)
@@ -111,7 +112,7 @@ def read_span(span: Span, service: str) -> SpanDict:
         "trace_id": span.trace_id.hex(),
         "span_id": span.span_id.hex(),
         "parent_id": span.parent_span_id.hex(),
-        "name": span.name,
+        "name": span_name(span),
         "service": service,
         "kind": Span.SpanKind.Name(span.kind).removeprefix("SPAN_KIND_"),
         "start_ns": span.start_time_unix_nano,
@@ -125,6 +126,12 @@ def read_span(span: Span, service: str) -> SpanDict:
         ],
         "links": [{"trace_id": link.trace_id.hex(), "span_id": link.span_id.hex()} for link in span.links],
     }
+
+
+def span_name(span: Span) -> str:
+    """Returns a span's name. Envoy names all tries of a call after the last one's host: here each has its own."""
+    host = attributes(span.attributes).get("upstream_address")
+    return f"{ENVOY_TRY}{host}" if host and span.name.startswith(ENVOY_TRY) else span.name
 
 
 def attributes(pairs: Iterable[KeyValue]) -> dict[str, Any]:

@@ -104,3 +104,16 @@ def test_a_summary_names_the_root_and_counts() -> None:
     (line,) = store.summaries(5)
     assert (line["name"], line["request_id"], line["span_count"], line["error_count"]) == ("span 1", "mine", 2, 1)
     assert (line["duration_ns"], line["services"]) == (50, ["analyzer", "router"])
+
+
+def test_each_try_of_a_hedged_call_is_named_after_its_own_host() -> None:
+    """Envoy names them all after the last one's."""
+    store = TraceStore()
+    for number, host in enumerate(("10.0.0.1:50051", "10.0.0.2:50051"), start=1):
+        store.add(
+            export([span(1, number, name="envoy to 10.0.0.2:50051", attributes=[text("upstream_address", host)])])
+        )
+    assert [each["name"] for each in store.get("01" * 16) or []] == [
+        "envoy to 10.0.0.1:50051",
+        "envoy to 10.0.0.2:50051",
+    ]
