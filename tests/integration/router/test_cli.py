@@ -16,6 +16,10 @@ import pytest
 from google.protobuf import json_format
 from tinyroute.router.v1 import admin_pb2, router_pb2
 
+from router.adapters.policy_store import PolicyStore
+from router.adapters.sqlite_file import SqliteFile
+from router.learning.versions import State, Version
+from router.policy import Policy
 from tests.support.fake_analyzer import FakeAnalyzer, found
 from tests.support.fake_openai import FakeOpenAI, Reply, status
 from tests.support.running_router import Running, configuration, running_router, write
@@ -318,3 +322,17 @@ async def test_a_proposal_names_one_objective(world: World) -> None:
     ran = await cli("policy", "promote", "nobody", *where)
     assert ran.code == 6
     assert "Traceback" not in ran.err
+
+
+async def test_check_tells_which_policy_serves(tmp_path: Path) -> None:
+    """The file's, until another one is promoted in its store."""
+    path = tmp_path / "router.yaml"
+    write(path, configuration(tmp_path, "127.0.0.1:1", "http://127.0.0.1:2/v1"))
+    assert "the configuration's own, configured" in (await cli("check", "--config", str(path))).err
+    (tmp_path / "ledger").mkdir()
+    file = SqliteFile(tmp_path / "ledger" / "ledger.sqlite")
+    file.migrate()
+    store = PolicyStore(file)
+    store.put(Version(Policy("better-1"), State.PROPOSED, "2026-11-23T00:00:00+00:00"))
+    store.promote("better-1", "2026-11-23T00:00:00+00:00")
+    assert "is better-1, promoted over" in (await cli("check", "--config", str(path))).err

@@ -15,6 +15,7 @@ from router.answer import Usage
 from router.request import Message, Role, RouteRequest
 from servicekit.deadline import Deadline
 from tests.support.fake_openai import FakeOpenAI, Reply, html, status
+from tests.support.holding import until
 
 CLOUD_LATENCY = 0.4
 
@@ -155,9 +156,8 @@ async def test_cancelling_closes_the_connection() -> None:
     """A caller that goes away stops a paid call."""
     async with FakeOpenAI(Reply(first_token_after=30), latency=CLOUD_LATENCY) as server:
         task = asyncio.create_task(judge(server, seconds=30))
-        await asyncio.sleep(0.2)
+        await until(lambda: len(server.seen) == 1)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        await asyncio.sleep(0.1)
-        assert server.abandoned == 1
+        await until(lambda: server.abandoned == 1)

@@ -12,6 +12,7 @@ from router.answer import AttemptOutcome, BackendFailed, Chunk, FinishReason, Us
 from router.request import Generation, Message, ResponseFormatType, Role, RouteRequest, Tier
 from servicekit.deadline import Deadline
 from tests.support.fake_openai import FakeOpenAI, Reply, cut_inside_a_character, html, status
+from tests.support.holding import until
 
 MESSAGES = (Message(Role.SYSTEM, "Be brief."), Message(Role.USER, "What is a monad?"))
 
@@ -195,8 +196,7 @@ async def test_leaving_the_stream_closes_the_connection() -> None:
         backend = OpenAIBackend(PLACE, Endpoint(server.base_url, "m"))
         async with aclosing(backend.stream(REQUEST, 9, Deadline.after(30))) as stream:
             assert (await anext(stream)).text == "a"
-        await asyncio.sleep(0.1)
-        assert server.abandoned == 1
+        await until(lambda: server.abandoned == 1)
         await backend.close()
 
 
@@ -204,9 +204,8 @@ async def test_cancelling_closes_the_connection() -> None:
     """Before the first token as well."""
     async with FakeOpenAI(Reply(first_token_after=30)) as server:
         task = asyncio.create_task(ask(server, seconds=30))
-        await asyncio.sleep(0.2)
+        await until(lambda: len(server.seen) == 1)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        await asyncio.sleep(0.1)
-        assert server.abandoned == 1
+        await until(lambda: server.abandoned == 1)

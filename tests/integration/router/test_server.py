@@ -16,6 +16,7 @@ from tinyroute.router.v1 import admin_pb2, admin_pb2_grpc, router_pb2
 from servicekit.status import received_reason, received_status
 from tests.support.fake_analyzer import FakeAnalyzer, found, refusal
 from tests.support.fake_openai import FakeOpenAI, Reply, status
+from tests.support.holding import until
 from tests.support.running_router import Running, asking, configuration, running_router, said, write
 
 CLOUD_LATENCY = 0.4
@@ -190,11 +191,9 @@ async def test_a_cancelled_caller_stops_the_backend(world: World) -> None:
     """Within 100 ms or so."""
     world.model.script = [Reply(first_token_after=30)]
     call = world.router.stub.Route(asking())
-    while not world.model.seen:  # noqa: ASYNC110 - the server has no event for it
-        await asyncio.sleep(0.01)
+    await until(lambda: bool(world.model.seen))
     call.cancel()
-    await asyncio.sleep(0.2)
-    assert world.model.abandoned == 1
+    await until(lambda: world.model.abandoned == 1)
 
 
 async def test_a_batch_answers_each_by_itself(world: World) -> None:

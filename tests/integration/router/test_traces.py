@@ -1,7 +1,7 @@
 """The span tree of whole requests, as a real OTLP receiver gets it."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +16,7 @@ from deploy.local.traces import TraceStore
 from tests.support.fake_analyzer import FakeAnalyzer, refusal
 from tests.support.fake_openai import FakeOpenAI, Reply, status
 from tests.support.free_ports import free_port_base
+from tests.support.holding import until
 from tests.support.running_router import Running, asking, configuration, running_router, said
 
 CALLER_TRACE = "0af7651916cd43dd8448eb211c80319c"
@@ -216,13 +217,6 @@ async def test_a_cancelled_call_is_marked_so(tmp_path: Path) -> None:
     assert one(spans, "chat small-model")["attributes"]["tinyroute.attempt.outcome"] == "CANCELLED"
     assert one(spans, "Route")["attributes"]["rpc.response.status_code"] == "CANCELLED"
     assert one(spans, "settle")["parent_id"] == one(spans, "Route")["span_id"]
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    """Waits for it, five seconds at most."""
-    async with asyncio.timeout(5):
-        while not condition():  # noqa: ASYNC110 - what is waited for has no event
-            await asyncio.sleep(0.01)
 
 
 async def test_a_refused_call_has_its_status_on_the_root(tmp_path: Path) -> None:
