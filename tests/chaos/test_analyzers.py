@@ -11,6 +11,7 @@ from tests.support.chaos_load import Run, capacity, under_load
 from tests.support.fake_openai import FakeOpenAI, Reply
 from tests.support.process_faults import freeze, kill, thaw
 from tests.support.promises import Promises, load_seconds
+from tests.support.waiting import until
 
 pytestmark = [pytest.mark.chaos, pytest.mark.e2e, pytest.mark.timeout(600)]
 
@@ -108,8 +109,7 @@ async def test_rolling_restart_of_all_analyzers(world: ChaosFleet, promises: Pro
     async def roll() -> None:
         for analyzer in world.analyzers:
             await asyncio.to_thread(analyzer.restart)
-            while not await all_healthy(world):
-                await asyncio.sleep(0.2)
+            await until(lambda: all_healthy(world), "Envoy finds it well", 60)
         done.set()
 
     run = await under_load(world.router, rate, load_seconds(30), roll)
