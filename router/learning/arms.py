@@ -4,7 +4,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, replace
 
 from router.answer import Answer, FinishReason
-from router.books import Books
+from router.books import SHADOW, Books
 from router.cascade import Finding
 from router.dispatch import Dispatcher, Errand
 from router.planning import Planner
@@ -13,9 +13,6 @@ from router.request import Constraints, RouteRequest, Tier
 from router.terms import Terms
 from servicekit.deadline import Deadline
 from servicekit.errors import ServiceError
-
-SHADOW = "Shadow"
-"""What the ledger calls the RPC of an answer that nobody asked for."""
 
 SECONDS = 60.0
 
