@@ -70,9 +70,7 @@ class Books:
     def _settle(self, account: Account, reservation: Reservation, status: str, reason: str) -> None:
         now = self.now()
         if account.rpc == SHADOW:
-            account.top_tier_micros = (
-                0  # always using the top tier, nobody would have made it: it saves less than nothing
-            )
+            account.top_tier_micros = 0  # with the top tier alone nobody would have made it
         else:
             account.count_top_tier(now)
         record = account.record(status, reason, now)

@@ -143,11 +143,21 @@ class Steering:
         tiers = self._configured().tiers
         evidence = self._records.received(tiers, serving.since)
         version = serving.version
-        promise = Promise(version.objective.quality_target, version.reported_quality)
-        watch = Watch(_over(self._configured().policy, version.policy), tiers, promise)
+        watch = Watch(_over(self._configured().policy, version.policy), tiers, promise(version))
         watch.pairs(evidence.pairs)
         watch.outcomes(evidence.outcomes)
         return watch.alarm()
+
+
+def promise(version: Version) -> Promise:
+    """Returns what a version is held to: what pairs showed of it, else what it was fitted for.
+
+    One that was fitted for a cost, without pairs to go by, has promised no share of the top tier's quality.
+    """
+    if version.failure_bound is not None:
+        return Promise(1.0 - version.failure_bound, version.reported_quality)
+    target = version.objective.quality_target if version.objective.mean_cost_micros is None else 0.0
+    return Promise(target, version.reported_quality)
 
 
 async def keep_following(steering: Steering, seconds: float, inspect_every: int) -> None:

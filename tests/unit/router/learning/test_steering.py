@@ -9,7 +9,7 @@ import pytest
 from router.learning.evidence import Case, Evidence
 from router.learning.ports import Serving
 from router.learning.proposing import Check, Objective
-from router.learning.steering import Configured, Steering
+from router.learning.steering import Configured, Steering, promise
 from router.learning.versions import State, Version
 from router.policy import Policy
 from router.request import Tier
@@ -144,6 +144,23 @@ async def test_a_fall_in_quality_reverts_by_itself(known: Known) -> None:
     assert len(pile.notes) == 1
     assert other.policy().revision == "configured"
     assert await other.inspect() == ""
+
+
+@pytest.mark.parametrize(
+    ("objective", "bound", "held_to"),
+    [
+        (Objective(0.95), 0.05, 0.95),
+        (Objective(0.95), 0.12, 0.88),
+        (Objective(0.95), None, 0.95),
+        (Objective(0.95, 500.0), 0.3, 0.7),
+        (Objective(0.95, 500.0), None, 0.0),
+    ],
+)
+def test_a_version_is_held_to_what_was_said_of_it(objective: Objective, bound: float | None, held_to: float) -> None:
+    """A cost that was asked for is no promise of quality."""
+    version = Version(OWN, State.PROMOTED, "", objective, failure_bound=bound, reported_quality=0.9)
+    assert promise(version).quality_target == pytest.approx(held_to)
+    assert promise(version).reported_quality == 0.9
 
 
 async def test_a_store_that_is_away_leaves_the_policy_in_place(known: Known) -> None:
