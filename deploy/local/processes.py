@@ -3,11 +3,12 @@
 import contextlib
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 POLL_SECONDS = 0.1
@@ -89,6 +90,15 @@ class StackProcess:
         with contextlib.suppress(ProcessLookupError):  # then the whole session is gone already
             os.killpg(self.pid, signal.SIGKILL)
         self._process.wait()
+
+
+def tied(plan: ProcessPlan) -> ProcessPlan:
+    """Returns a plan whose process the kernel stops when the one that starts it dies; as it is where that can't be had.
+
+    It dies with the thread that started it: start from the main thread.
+    """
+    setpriv = shutil.which("setpriv")
+    return replace(plan, command=[setpriv, "--pdeathsig", "TERM", *plan.command]) if setpriv else plan
 
 
 def wait_ready(started: Sequence[StackProcess], deadline: float, interrupted: Callable[[], bool]) -> None:

@@ -24,7 +24,7 @@ from deploy.local.health import grpc_serving
 from deploy.local.interrupts import Interrupts
 from deploy.local.plan import ANALYZER_SERVICE, ROOT, ROUTER_SERVICE, StackSettings, process_plans
 from deploy.local.ports import LOOPBACK, PORT_BASE, free_ports, taken
-from deploy.local.processes import StackError, StackProcess, wait_ready
+from deploy.local.processes import StackError, StackProcess, tied, wait_ready
 
 START_SECONDS = 90.0
 WATCH_SECONDS = 0.2
@@ -44,7 +44,8 @@ def running_stack(settings: StackSettings, interrupts: Interrupts) -> Iterator[l
     document = settings.run_folder / "stack.json"
     started: list[StackProcess] = []
     try:
-        started.extend(StackProcess(plan, logs / f"{plan.name}.log", ROOT) for plan in process_plans(settings))
+        plans = (tied(plan) for plan in process_plans(settings))
+        started.extend(StackProcess(plan, logs / f"{plan.name}.log", ROOT) for plan in plans)
         deadline = time.monotonic() + START_SECONDS
         wait_ready(started, deadline, interrupts.asked)
         wait_through_envoy(settings, deadline)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -12,6 +13,7 @@ import pytest
 
 from tests.support.free_ports import free_port_base
 from tests.support.local_stack import BIN, ROOT, LocalStack, StackOptions, alive, start
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.e2e
 
@@ -53,6 +55,20 @@ def test_ctrl_c_leaves_no_process_behind(tmp_path: Path) -> None:
     assert started.stop(signal.SIGINT) == 0
     assert [pid for pid in pids if alive(pid)] == []
     assert not (tmp_path / "stack.json").exists()
+
+
+@pytest.mark.skipif(shutil.which("setpriv") is None, reason="the kernel is told by util-linux's setpriv")
+async def test_even_killed_it_leaves_no_process_behind(tmp_path: Path) -> None:
+    """The kernel ends the parts when the stack itself is killed."""
+    started = start(tmp_path, StackOptions(replicas=1))
+    started.wait_ready()
+    pids = started.pids()
+    started.stop(signal.SIGKILL)
+
+    async def gone() -> bool:
+        return not any(alive(pid) for pid in pids)
+
+    await until(gone, "all parts have ended")
 
 
 def test_a_taken_port_is_named(tmp_path: Path) -> None:
