@@ -62,7 +62,7 @@ class LedgerMover:
     async def flush(self) -> None:
         """Moves what is there now. Raises what the store raises; nothing is lost by that."""
         async with self._one_at_a_time:
-            await asyncio.to_thread(self._move_all)
+            await _to_its_end(asyncio.create_task(asyncio.to_thread(self._move_all)))
             self._spool.rotate()
         self.failures = 0
 
@@ -107,3 +107,14 @@ class LedgerMover:
     def _drop(self, name: str, moved_bytes: int) -> None:
         if self._segments.drop_if_abandoned(name, moved_bytes):
             self._store.forget(name)
+
+
+async def _to_its_end(work: asyncio.Task[None]) -> None:
+    """Waits for what runs in a thread, which no cancellation ends: whoever moves next must not meet it at work."""
+    try:
+        await asyncio.shield(work)
+    except asyncio.CancelledError:
+        await asyncio.wait((work,))
+        if not work.cancelled():
+            work.exception()  # told to nobody: the next flush meets the same store
+        raise

@@ -1,11 +1,13 @@
 """Spool, mover and store together, on a real disk."""
 
+import asyncio
 import os
 import signal
 import sqlite3
 import subprocess
 import sys
 import textwrap
+import threading
 from contextlib import closing
 from pathlib import Path
 
@@ -55,6 +57,35 @@ class Ledger:
         """Request ids in the store, in order."""
         with closing(sqlite3.connect(self.path)) as connection:
             return [row[0] for row in connection.execute("SELECT request_id FROM requests ORDER BY record")]
+
+
+async def test_a_move_that_is_cancelled_ends_before_the_next_begins(tmp_path: Path) -> None:
+    """The stop cancels the mover amid its work in a thread, then flushes the rest: never two at the same segments."""
+    ledger = Ledger(tmp_path)
+    ledger.spool.append(record("r"))
+    began, may_go_on = threading.Event(), threading.Event()
+    usual, at_work, most_at_work = ledger.store.moved_bytes, 0, 0
+
+    def slow() -> dict[str, int]:
+        nonlocal at_work, most_at_work
+        at_work += 1
+        most_at_work = max(most_at_work, at_work)
+        began.set()
+        may_go_on.wait(10)
+        at_work -= 1
+        return usual()
+
+    ledger.store.moved_bytes = slow  # type: ignore[method-assign]
+    moving = asyncio.create_task(ledger.mover.run())
+    await asyncio.to_thread(began.wait, 10)
+    moving.cancel()
+    rest = asyncio.create_task(ledger.mover.flush())
+    await asyncio.sleep(0.1)
+    may_go_on.set()
+    await rest
+    await asyncio.gather(moving, return_exceptions=True)
+    assert most_at_work == 1
+    assert ledger.ids() == ["r"]
 
 
 async def test_every_record_arrives_once(tmp_path: Path) -> None:
