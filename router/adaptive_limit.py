@@ -12,7 +12,8 @@ class AdaptiveLimitSettings:
     """How the limit moves: down to `backoff` of the load in a congested window, up a step in a full one that is not.
 
     A window is congested when more than `refused_share` were refused, or the median took longer than both
-    `slow_seconds` and `slow_ratio` times the best window so far.
+    `slow_seconds` and `slow_ratio` times the best window so far. With no more than `least` under way it brings nothing
+    down: so little load is not what makes analyses slow, and the limit could not keep it away.
     """
 
     initial: float = 32.0
@@ -41,6 +42,11 @@ class AdaptiveLimit:
         self._served.append(seconds)
         self._note(load)
 
+    def late(self, seconds: float, load: int) -> None:
+        """Notes an analysis that had not come after so long, under such a load. A short wait tells nothing."""
+        if seconds > self._settings.slow_seconds:
+            self.served(float("inf"), load)
+
     def refused(self, load: int) -> None:
         """Notes an analysis that the analyzers refused, while `load` were under way."""
         self._refused += 1
@@ -65,7 +71,8 @@ class AdaptiveLimit:
         settings = self._settings
         median = statistics.median(self._served) if self._served else float("inf")
         if self._refused > settings.refused_share * count or self._slow(median):
-            self.limit = max(settings.least, min(self.limit, self._peak) * settings.backoff)
+            if self._peak > settings.least:
+                self.limit = max(settings.least, min(self.limit, self._peak) * settings.backoff)
         elif self._peak >= settings.backoff * self.limit:
             self.limit = min(settings.most, self.limit + max(1.0, self.limit**0.5 / 2))
         self._best = min(self._best * 1.001, median)

@@ -87,11 +87,13 @@ class Admission:
         return criticality is Criticality.CRITICAL or self._analysing < self._analysing_limit.limit * share
 
     def _learn(self, result: Analysis | RungFailed, seconds: float) -> None:
-        """Tells the limit of refusals and answers of the analyzers. One that is dead or late says nothing of load."""
+        """Tells the limit what the analyzers answer, refuse or are late with. The dead tell nothing of load."""
         if isinstance(result, Analysis):
             self._analysing_limit.served(seconds, self._analysing)
         elif result.reason is SkipReason.OVERLOADED:
             self._analysing_limit.refused(self._analysing)
+        elif result.reason is SkipReason.TIMEOUT:
+            self._analysing_limit.late(seconds, self._analysing)
 
     def __repr__(self) -> str:
         return (

@@ -67,6 +67,8 @@ async def test_three_times_overload(fleet: ChaosFleet, promises: Promises) -> No
         p50 = refusals.get("p50", 0.0)
         promises.timed("refusals, median", "≤ 10 ms", f"{p50:.1f} ms", holds=p50 <= 10)
         await recovered(fleet, promises, most)
+        reasons = Counter(reason for each in told for rung, reason in each.skipped if rung == "SELF_HOSTED")
+        promises.note(f"self-hosted rung skipped: {dict(reasons)}")
         promises.note(f"{len(told)} calls; the generator took {cpu:.0%} of a core")
     promises.settle()
 

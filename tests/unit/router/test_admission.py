@@ -32,13 +32,16 @@ class Door:
             AdmissionLimits(concurrent), self.observer, self.limit, clock=self.clock, random=lambda: 0.5
         )
 
-    def load(self, found: Analysis | RungFailed, count: int, length: float = 0.01) -> None:
-        """Has `count` analyses under way at once, all of which find the same after so long."""
+    def load(
+        self, found: Analysis | RungFailed | list[Analysis | RungFailed], count: int, length: float = 0.01
+    ) -> None:
+        """Has `count` analyses under way at once, all of which find the same (or `count` of each) after so long."""
+        results = (found if isinstance(found, list) else [found]) * count
         with ExitStack() as stack:
-            tells = [stack.enter_context(self.admission.analysing()) for _ in range(count)]
+            tells = [stack.enter_context(self.admission.analysing()) for _ in results]
             self.clock.advance(length)
-            for tell in tells:
-                tell(found)
+            for tell, result in zip(tells, results, strict=True):
+                tell(result)
         self.clock.advance(0.1)
 
     def refuses(self, criticality: Criticality) -> bool:
@@ -110,6 +113,33 @@ def test_slow_answers_bring_it_down() -> None:
     for _ in range(2):
         door.load(SERVED, 50, 0.09)
     assert door.limit.limit == 40.0
+
+
+def test_answers_that_never_come_in_time_bring_it_down() -> None:
+    """A queue that is longer than callers wait brings neither answers nor refusals."""
+    door = Door(initial=100.0)
+    door.load(SERVED, 50, 0.02)
+    for _ in range(2):
+        door.load(LATE, 50, 0.098)
+    assert door.limit.limit == 40.0
+
+
+def test_a_replica_in_three_that_is_late_does_not_bring_it_down() -> None:
+    """The others are as fast as ever: it is a fault, no load."""
+    door = Door(initial=100.0)
+    door.load(SERVED, 50, 0.02)
+    for _ in range(20):
+        door.load([LATE, SERVED, SERVED], 17, 0.06)
+    assert door.limit.limit == 100.0
+
+
+def test_little_load_is_not_what_makes_analyses_slow() -> None:
+    """A machine that was busy for a moment turns nobody away after it."""
+    door = Door(initial=32.0)
+    door.load(SERVED, 8, 0.01)
+    for _ in range(20):
+        door.load(SERVED, 8, 0.3)
+    assert door.limit.limit == 32.0
 
 
 @pytest.mark.parametrize("found", [LATE, DEAD])
