@@ -1,5 +1,6 @@
 """`router policy`: how predictions become tiers, and how that changes."""
 
+import importlib
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -9,7 +10,6 @@ from tinyroute.router.v1 import admin_pb2
 
 from router.cli import render
 from router.cli.connection import DEFAULT_ADMIN_TARGET, Connection, connection_options, policy_stub
-from router.cli.curve import curve
 from router.cli.errors import run
 from router.cli.output import as_json, printable, wants_json
 from router.cli.prompt_options import micros
@@ -19,12 +19,24 @@ Answer = Any
 Ask = Callable[[Any, float], Awaitable[Answer]]
 
 
-@click.group()
+class WithCurve(click.Group):
+    """Imports the curve when it is called: the other commands need none of what replaying a store takes."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Names."""
+        return sorted([*super().list_commands(ctx), "curve"])
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command; None for a name that is none."""
+        if cmd_name != "curve":
+            return super().get_command(ctx, cmd_name)
+        command: click.Command = importlib.import_module("router.cli.curve").curve
+        return command
+
+
+@click.group(cls=WithCurve)
 def policy() -> None:
     """How predictions become tiers. Asks the admin port, but for the curve."""
-
-
-policy.add_command(curve)
 
 
 @policy.command()

@@ -5,7 +5,6 @@ from pathlib import Path
 from router.adapters.evidence_store import EvidenceStore
 from router.adapters.policy_store import PolicyStore
 from router.adapters.sqlite_file import SqliteFile
-from router.composition import catalogue
 from router.learning.replay import thresholds_between
 from router.learning.review import Review, review
 from router.learning.versions import State, Version
@@ -40,6 +39,8 @@ def serving_revision(settings: RouterSettings) -> str:
 
 def chosen_version(store: PolicyStore, settings: RouterSettings, revision: str) -> Version:
     """The version named, or the one that serves for an empty name. Raises NotFound."""
+    from router.composition import catalogue  # noqa: PLC0415 - brings the backends' client: slow to import, rarely needed
+
     own = catalogue.policy(settings.policy)
     if not revision:
         serving = store.serving()
