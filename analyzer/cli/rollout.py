@@ -40,7 +40,13 @@ class Shares(click.ParamType[tuple[float, ...]]):
 def limit_options(command: Command) -> Command:
     """Adds the options that say what a canary may differ by."""
     options = [
-        click.option("--min-agreement", default=_DEFAULT.agreement_min, type=click.FloatRange(0, 1), show_default=True),
+        click.option(
+            "--min-agreement",
+            default=_DEFAULT.agreement_min,
+            type=click.FloatRange(0, 1),
+            show_default=True,
+            help="Share of prompts with the same tier from both revisions; 0: do not compare.",
+        ),
         click.option("--max-error-margin", default=_DEFAULT.error_rate_margin, type=click.FloatRange(0, 1)),
         click.option("--max-p99-ms", default=_DEFAULT.p99_max_ms, type=click.FloatRange(min=0), show_default=True),
         click.option("--max-p99-ratio", default=_DEFAULT.p99_ratio_max, type=click.FloatRange(min=0)),

@@ -59,7 +59,8 @@ class Canaries:
             lambda: means.hold.patiently(lambda: means.cluster.pods(selector(canary))),
             lambda: means.hold.patiently(lambda: means.cluster.pods(selector(stable))),
         )
-        watch = Watch(means.replicas, sides, progress.revision, progress.previous_revision)
+        previous = progress.previous_revision if limits.agreement_min else None
+        watch = Watch(means.replicas, sides, progress.revision, previous)
         watch.begin()
         begun = means.clock.now()
         while True:

@@ -91,7 +91,7 @@ class Limits:
     """What a canary may differ by."""
 
     agreement_min: float = 0.9
-    """Share of the prompts on which both revisions choose the same tier."""
+    """Share of the prompts on which both revisions choose the same tier; 0: not compared."""
 
     error_rate_margin: float = 0.01
     """Most by which its share of lost prompts may exceed the stable one's."""
@@ -136,7 +136,8 @@ def judge(seen: Comparison, limits: Limits) -> Verdict:
             f"the revisions agree on {seen.agreement:.1%} of {seen.compared} prompts, under {limits.agreement_min:.1%}"
         )
         return Verdict(Outcome.FAIL, reason)
-    if seen.elapsed_seconds >= limits.step_seconds and min(known, seen.compared) >= limits.prompts_min:
+    enough = known if not limits.agreement_min else min(known, seen.compared)
+    if seen.elapsed_seconds >= limits.step_seconds and enough >= limits.prompts_min:
         return Verdict(Outcome.PASS)
     if seen.elapsed_seconds > limits.patience_seconds:
         return Verdict(Outcome.FAIL, f"{known:.0f} calls and {seen.compared} compared prompts are too few to judge by")

@@ -21,9 +21,9 @@ class Sides:
 
 
 class Watch:
-    """One step's watch. What replicas counted before it began does not count."""
+    """One step's watch. What was counted before it began does not count; without `previous` nothing is compared."""
 
-    def __init__(self, replicas: Replicas, sides: Sides, revision: str, previous: str) -> None:
+    def __init__(self, replicas: Replicas, sides: Sides, revision: str, previous: str | None) -> None:
         self._replicas = replicas
         self._sides = sides
         self._revision = revision
@@ -66,6 +66,8 @@ class Watch:
         return judge(seen, limits)
 
     def _have_compared(self, pod: Pod) -> None:
+        if self._previous is None:
+            return
         try:
             self._replicas.compare_with(pod, self._previous)
         except UnreachableError:

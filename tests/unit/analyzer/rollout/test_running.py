@@ -123,6 +123,12 @@ def test_a_worse_revision_is_rolled_back_by_itself(world: World, revision: str, 
     assert kept.reason == ended.reason
 
 
+def test_replicas_that_can_not_compare_are_judged_by_the_rest(world: World) -> None:
+    """When the operator says that agreement is not to be watched."""
+    limits = Limits(agreement_min=0, step_seconds=0.0)
+    assert world.rollout("incomparable", limits=limits).run().phase is Phase.PROMOTED
+
+
 def test_too_little_traffic_is_no_pass(world: World) -> None:
     """What nobody has tried has not been shown to be good."""
     limits = Limits(step_seconds=0.0, prompts_min=10**9, patience_seconds=0.05)
