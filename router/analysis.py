@@ -62,7 +62,7 @@ class AnalyzerTimings:
 
 @dataclass(frozen=True)
 class Analysis:
-    """Predicted success at the reference abilities SMALL, MEDIUM, FRONTIER (never decreasing), and what goes with it."""
+    """Predicted success at the reference abilities SMALL, MEDIUM, FRONTIER, never decreasing, and what goes with it."""
 
     success: tuple[float, float, float]
     confidence: float
@@ -97,8 +97,8 @@ class SkippedRung:
 class RungFailed(Exception):
     """Raised by a rung that has no analysis to give. Never reaches a caller.
 
-    `cost_micros` is what the failed attempt cost all the same (None: its price is not known), `retry_after_seconds` what the
-    other side asked for.
+    `cost_micros` is what the failed attempt cost all the same (None: its price is not known), `retry_after_seconds` what
+    the other side asked for.
     """
 
     def __init__(
