@@ -97,8 +97,8 @@ class SkippedRung:
 class RungFailed(Exception):
     """Raised by a rung that has no analysis to give. Never reaches a caller.
 
-    `cost_micros` is what the failed attempt cost all the same (None: its price is not known), `retry_after_seconds` what
-    the other side asked for.
+    `cost_micros` is what the failed attempt cost all the same (None: its price is not known), `retry_after_seconds`
+    what the other side asked for.
     """
 
     def __init__(
