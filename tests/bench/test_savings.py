@@ -85,12 +85,14 @@ def chosen(reach: Vector, threshold: float) -> Choice:
     return np.argmax(reach >= threshold, axis=1)
 
 
-def lowest_good(reach: Vector, scores: Vector, threshold_count: int = len(THRESHOLDS)) -> float:
-    """The lowest threshold that reaches the target on these grades."""
-    for threshold in THRESHOLDS[:threshold_count]:
-        if scores[np.arange(len(scores)), chosen(reach, threshold)].mean() >= TARGET * scores[:, -1].mean():
-            return threshold
-    return THRESHOLDS[-1]
+def lowest_good(reach: Vector, scores: Vector) -> float:
+    """The lowest threshold down to which all reach the target on these grades: lucky ones below don't count."""
+    good = THRESHOLDS[-1]
+    for threshold in reversed(THRESHOLDS):
+        if scores[np.arange(len(scores)), chosen(reach, threshold)].mean() < TARGET * scores[:, -1].mean():
+            break
+        good = threshold
+    return good
 
 
 def cross_fitted(graded: Graded) -> Choice:
