@@ -176,3 +176,12 @@ def test_spending_never_passes_the_limit(calls: list[tuple[Tier, int, float, boo
         spent += actual
     assert spent <= limit
     assert f"{spent} micro-dollars spent today, 0 set aside" in repr(acme) or not calls
+
+
+def test_metrics_name_the_tenants_of_the_configuration_alone() -> None:
+    """With the share of the day that is spent; whoever has the default limits stays out of the labels."""
+    limits = BudgetLimits(micros_per_day=100)
+    tenants = TenantBudgets({"acme": limits}, lambda: datetime(2026, 5, 4, tzinfo=UTC), default=limits)
+    for tenant in ("acme", "somebody"):
+        tenants.open(tenant).settle(25)
+    assert tenants.day_shares() == {"acme": 0.25}
