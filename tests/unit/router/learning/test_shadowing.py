@@ -12,7 +12,7 @@ from router.fakes import RecordingObserver, a_request, an_analysis
 from router.learning.judging import agreement
 from router.learning.shadowed import ShadowedRouter
 from router.learning.shadowing import Compared, Shadows, ShadowSettings
-from router.observer import Fault
+from router.observer import Fault, ShadowJudged
 from router.request import Constraints, RouteRequest, Tier
 from servicekit.deadline import Deadline
 
@@ -180,3 +180,15 @@ async def test_routed_and_streamed_answers_are_considered_and_decisions_are_not(
     assert await router.decide(a_request(), deadline) == "preview"
     await made.idle()
     assert made.drawn == made.kept == 2
+
+
+async def test_a_comparison_is_told_to_whoever_watches() -> None:
+    """With what came of it."""
+    made = shadows(0.0, 0.0)
+    made.consider(a_request(), an_answer(), FakeArm())
+    await made.idle()
+    assert isinstance(made.observer, RecordingObserver)
+    (told,) = made.observer.of(ShadowJudged)
+    (pair,) = made.pairs.kept
+    assert (told.request_id, told.lower, told.upper) == (pair.request_id, pair.lower, pair.upper)
+    assert told.score == pair.lower_score
