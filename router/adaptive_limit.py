@@ -13,11 +13,12 @@ class AdaptiveLimitSettings:
 
     A window is congested when more than `refused_share` were refused, or the median took longer than both
     `slow_seconds` and `slow_ratio` times the best window so far. With no more than `least` under way it brings nothing
-    down: so little load is not what makes analyses slow, and the limit could not keep it away.
+    down: so little load is not what makes analyses slow, and the limit could not keep it away. `least` is no small
+    number: what analyzers refuse by themselves is answered by another rung, what the door refuses is not.
     """
 
     initial: float = 32.0
-    least: float = 8.0
+    least: float = 16.0
     most: float = 512.0
     window_seconds: float = 0.1
     window_count: int = 8

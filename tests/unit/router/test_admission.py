@@ -98,7 +98,7 @@ def test_refusals_of_the_analyzers_bring_the_limit_down_and_calm_brings_it_back(
     door = Door(initial=100.0)
     for _ in range(30):
         door.load(REFUSED, 100)
-    assert door.limit.limit == 8.0
+    assert door.limit.limit == 16.0
     for _ in range(30):
         door.load(SERVED, 100)
     assert door.limit.limit > 50
