@@ -1,4 +1,10 @@
-"""What the tests under faults share: fleets of real processes, and the figures that they leave in build/chaos."""
+"""What the tests under faults share: fleets of real processes, and the figures that they leave in build/chaos.
+
+CHAOS_SECONDS=10        how long each load lasts; as promised (30 to 60 s) when unset
+CHAOS_SOAK_SECONDS=600  how long the soak lasts
+CHAOS_EXAMPLES=5        how many sequences of faults are tried
+CHAOS_JUDGE=counts      judges counts and states alone, for a machine that does other things too
+"""
 
 from collections.abc import Iterator
 

@@ -72,6 +72,15 @@ class FakeAnalyzer(analyzer_pb2_grpc.AnalyzerServiceServicer):
             await self.answer(context)
         return analyzer_pb2.AnalyzePromptResponse(analysis=self.answer)
 
+    async def BatchAnalyzePrompts(self, request: Any, context: Any) -> Any:  # noqa: N802
+        """Answers every item as told."""
+        self.seen.append((request, dict(context.invocation_metadata())))
+        await asyncio.sleep(self.latency)
+        if callable(self.answer):
+            await self.answer(context)
+        results = [analyzer_pb2.BatchAnalyzeResult(analysis=self.answer) for _ in request.requests]
+        return analyzer_pb2.BatchAnalyzePromptsResponse(results=results)
+
     async def __aenter__(self) -> Self:
         await self.start()
         return self
@@ -81,7 +90,7 @@ class FakeAnalyzer(analyzer_pb2_grpc.AnalyzerServiceServicer):
 
     async def start(self, port: int = 0) -> None:
         """Listens, on any free port unless told."""
-        self._server = grpc.aio.server()
+        self._server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])  # a port of its own
         analyzer_pb2_grpc.add_AnalyzerServiceServicer_to_server(self, self._server)
         self.port = self._server.add_insecure_port(f"127.0.0.1:{port}")
         self.target = f"127.0.0.1:{self.port}"

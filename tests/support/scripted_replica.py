@@ -28,7 +28,8 @@ class ScriptedReplica(FakeAnalyzer):
         """Listens, SERVING."""
         self.health = HealthServicer([SERVICE])
         self.health.set_serving(serving=True)
-        self._server = grpc.aio.server(options=[("grpc.http2.min_ping_interval_without_data_ms", 200)])
+        options = [("grpc.http2.min_ping_interval_without_data_ms", 200), ("grpc.so_reuseport", 0)]
+        self._server = grpc.aio.server(options=options)
         self.health.add_to(self._server)
         analyzer_pb2_grpc.add_AnalyzerServiceServicer_to_server(self, self._server)  # type: ignore[no-untyped-call]
         self.port = self._server.add_insecure_port(f"127.0.0.1:{port}")
