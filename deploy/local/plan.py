@@ -198,7 +198,10 @@ def router_config(settings: StackSettings) -> Path:
 def telemetry_environment(settings: StackSettings, instance: str) -> dict[str, str]:
     """Returns where a process sends its traces, and by which name it is known there."""
     endpoint = settings.collector or f"http://{LOOPBACK}:{settings.ports.otlp_grpc}"
+    # The stack's own receiver drops metrics, which are at /metrics: aggregating them twice would be for nothing.
+    spans_alone = {} if settings.collector else {"OTEL_METRICS_EXPORTER": "none"}
     return {
+        **spans_alone,
         COLLECTOR: endpoint,
         "OTEL_RESOURCE_ATTRIBUTES": f"service.instance.id={instance}",
         # Default 5000: whoever looks at a trace on this machine wants it now.
