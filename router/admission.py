@@ -53,7 +53,7 @@ class Admission:
     @contextmanager
     def admit(self, request: RouteRequest) -> Iterator[None]:
         """Enters when there is room; raises ResourceExhausted at once when there is none."""
-        if not self._has_room(request.criticality):
+        if not self._has_room(request):
             notify(self._observer.refused, Refused(request, "OVERLOADED"))
             raise ResourceExhausted(
                 "OVERLOADED",
@@ -80,11 +80,15 @@ class Admission:
         finally:
             self._analysing -= 1
 
-    def _has_room(self, criticality: Criticality) -> bool:
-        share = self._limits.shares[criticality]
+    def _has_room(self, request: RouteRequest) -> bool:
+        share = self._limits.shares[request.criticality]
         if self._in_flight >= self._limits.concurrent * share:
             return False
-        return criticality is Criticality.CRITICAL or self._analysing < self._analysing_limit.limit * share
+        return (
+            request.bulk
+            or request.criticality is Criticality.CRITICAL
+            or self._analysing < self._analysing_limit.limit * share
+        )
 
     def _learn(self, result: Analysis | RungFailed, seconds: float) -> None:
         """Tells the limit what the analyzers answer, refuse or are late with. The dead tell nothing of load."""
@@ -115,7 +119,9 @@ class CountedRung:
         return self._rung.name
 
     async def analyze(self, request: RouteRequest, deadline: Deadline) -> Analysis:
-        """Returns the rung's analysis; raises what the rung raises."""
+        """Returns the rung's analysis; raises what the rung raises. A batch's prompts wait behind all others."""
+        if request.bulk:
+            return await self._rung.analyze(request, deadline)
         with self._admission.analysing() as found:
             try:
                 analysis = await self._rung.analyze(request, deadline)

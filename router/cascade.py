@@ -31,6 +31,7 @@ class RungLimits:
     """How much of the time a rung may take, and the least with which it is tried at all.
 
     A rung that `is_many` has replicas: what one of them refuses another may take, so a refusal keeps nobody else away.
+    A prompt of a batch gets `bulk_seconds` at most, where the rung has a way of its own for such.
     """
 
     share_of_rest: float
@@ -39,9 +40,14 @@ class RungLimits:
     costs_money: bool = False
     leaves_the_house: bool = False
     is_many: bool = False
+    bulk_seconds: float | None = None
+
+    def longest(self, request: RouteRequest) -> float:
+        """Returns the most seconds this request may take."""
+        return self.bulk_seconds if request.bulk and self.bulk_seconds is not None else self.at_most_seconds
 
 
-SELF_HOSTED_LIMITS = RungLimits(share_of_rest=0.2, at_most_seconds=0.1, is_many=True)
+SELF_HOSTED_LIMITS = RungLimits(share_of_rest=0.2, at_most_seconds=0.1, is_many=True, bulk_seconds=10.0)
 CLOUD_TINY_LIMITS = RungLimits(
     share_of_rest=0.2, at_most_seconds=1.0, at_least_seconds=0.05, costs_money=True, leaves_the_house=True
 )
@@ -89,7 +95,7 @@ class Cascade:
         costs: list[int | None] = []
         for name in Rung:
             step = self.steps.get(name)
-            until = self._until(step, deadline, limit)
+            until = limit if step is None else _until(step.limits.longest(request), step, deadline, limit)
             started = self.clock()
             result = await self._ask(step, request, until, may_pay=may_pay)
             reason = None if isinstance(result, Analysis) else result.reason
@@ -103,13 +109,6 @@ class Cascade:
                 return Finding(result, tuple(skipped), total_micros(*costs))
             skipped.append(SkippedRung(name, result.reason))
         return Finding(None, tuple(skipped), total_micros(*costs))
-
-    @staticmethod
-    def _until(step: Step | None, deadline: Deadline, limit: Deadline) -> Deadline:
-        if step is None:
-            return limit
-        own = deadline.share(step.limits.share_of_rest, at_most=step.limits.at_most_seconds)
-        return min(own, limit, key=lambda candidate: candidate.at)
 
     async def _ask(
         self, step: Step | None, request: RouteRequest, until: Deadline, *, may_pay: bool
@@ -146,6 +145,11 @@ class Cascade:
         except Exception as error:  # noqa: BLE001 - a bug in a rung costs an analysis, not an answer
             notify(self.observer.fault, Fault(f"rung {rung.name.value}", error))
             return RungFailed(SkipReason.UNAVAILABLE)
+
+
+def _until(at_most_seconds: float, step: Step, deadline: Deadline, limit: Deadline) -> Deadline:
+    own = deadline.share(step.limits.share_of_rest, at_most=at_most_seconds)
+    return min(own, limit, key=lambda candidate: candidate.at)
 
 
 def _forbidden(limits: RungLimits, request: RouteRequest, *, may_pay: bool) -> SkipReason | None:

@@ -93,4 +93,6 @@ class RouteRequest:
     attribution: Attribution = Attribution()
     criticality: Criticality = Criticality.STANDARD
     session_id: str = ""
+    bulk: bool = False
+    """One of many that somebody waits for as a whole: its analysis shares passes with others and has more time."""
     named_by_caller: bool = True

@@ -11,6 +11,7 @@ from pathlib import Path
 import structlog
 
 from router.adapters.analyzer_rung import AnalyzerRung, open_channel
+from router.adapters.bulk_rung import BulkRung
 from router.adapters.handlers.routes import Tracing
 from router.adapters.listeners import Listeners
 from router.adapters.request_log import RequestLog
@@ -103,7 +104,8 @@ class Service:
         self._telemetry = TelemetryObserver(telemetry.tracer(SCOPE), telemetry.meter(SCOPE), capture)
         self._channel = open_channel(settings.analyzer.target)
         self._pool = ClientPool(self._telemetry, environment)
-        analyzer = AnalyzerRung(self._channel, bucket, trace_headers)
+        single = AnalyzerRung(self._channel, bucket, trace_headers)
+        analyzer = BulkRung(single, self._channel, bucket, trace_headers)
         ledger = keeping.spool if keeping is not None else NoLedger()
         quality = QualityObserver(telemetry.tracer(SCOPE), telemetry.meter(SCOPE))
         listeners = Listeners(self._telemetry, quality, RequestLog())

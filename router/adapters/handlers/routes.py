@@ -1,8 +1,9 @@
 """RouterService: callers' view."""
 
+import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import AbstractContextManager, aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import grpc
@@ -16,7 +17,7 @@ from router.answer import Answer, Preview
 from router.decision import Decision
 from router.request import RouteRequest
 from servicekit.deadline import Deadline
-from servicekit.errors import Internal, ServiceError
+from servicekit.errors import Internal, ResourceExhausted, ServiceError
 from servicekit.interceptors import WHOLE_MESSAGE
 from servicekit.status import to_status
 from servicekit.validation import MessageValidator
@@ -143,10 +144,10 @@ class RouterHandlers(router_pb2_grpc.RouterServiceServicer):
         request_id = item.request.request_id
         try:
             self._validator.check(item)
-            core = checked(item.request, tenant_of(context))
+            core = replace(checked(item.request, tenant_of(context)), bulk=True)
             request_id = core.request_id
             with self._tracing.item("Route"):
-                answer = await self._routes.route(core, self._deadline(context))
+                answer = await self._patiently(core, self._deadline(context))
                 return router_pb2.BatchRouteResponse(request_id=request_id, response=self._response(answer))
         except ServiceError as error:
             return router_pb2.BatchRouteResponse(request_id=request_id, error=to_status(error))
@@ -154,6 +155,17 @@ class RouterHandlers(router_pb2_grpc.RouterServiceServicer):
             _log.error("an item of a batch failed", exc_info=error)
             failure = Internal("INTERNAL_ERROR", "The service failed on this request; its log tells more.")
             return router_pb2.BatchRouteResponse(request_id=request_id, error=to_status(failure))
+
+    async def _patiently(self, request: RouteRequest, deadline: Deadline) -> Answer:
+        """Has an item answered; where there is no room for it, asks again when it is told to, until its deadline."""
+        while True:
+            try:
+                return await self._routes.route(request, deadline)
+            except ResourceExhausted as error:
+                wait = error.retry_after_seconds
+                if wait is None or wait >= deadline.remaining():
+                    raise
+            await asyncio.sleep(wait)
 
     def _response(self, answer: Answer) -> router_pb2.RouteResponse:
         response = responses.route_response(answer)
