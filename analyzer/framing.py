@@ -5,6 +5,7 @@ backwards, and a system prompt gets a few tokens. The parts are then laid out in
 is data: the encoder must treat chat-template tokens inside it as plain text.
 """
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -17,6 +18,15 @@ _CHARACTERS_PER_TOKEN = 8
 _MOST_CHARACTERS_PER_TOKEN = 64
 _SEPARATOR = "\n"
 _FEWEST_TOKENS_OF_LAST_MESSAGE = 8
+_BLANKS_INSIDE_A_LINE = re.compile(r"(?<=\S)[ \t]+(?=[ \t\n]|$)")
+
+
+def tidy(text: str) -> str:
+    """Returns the text without blanks that mean nothing: doubled ones, at the ends of lines, around the whole.
+
+    Indentation stays. The tokens of two prompts that differ in such blanks are then the same, and so is the judgement.
+    """
+    return _BLANKS_INSIDE_A_LINE.sub("", text).strip()
 
 
 class FramedMessage(Protocol):
@@ -87,7 +97,7 @@ class _Excerpt:
         """Returns at most `limit` tokens and whether anything was left out."""
         window = max(limit, 1) * _CHARACTERS_PER_TOKEN * 2
         if self.complete is None and len(self.text) <= window:
-            self.complete = self.encode(self.text)
+            self.complete = self.encode(tidy(self.text))
         if self.complete is not None and len(self.complete) <= limit:
             return list(self.complete), False
         head_limit = max(1, round(limit * self.head_share)) if limit else 0
@@ -105,12 +115,12 @@ class _Excerpt:
         wanted = max(limit, 1)
         size = wanted * _CHARACTERS_PER_TOKEN
         while size < len(self.text):
-            tokens = self.encode(self.text[-size:] if from_end else self.text[:size])
+            tokens = self.encode(tidy(self.text[-size:] if from_end else self.text[:size]))
             # One spare token: the one at the cut may be half a word.
             if len(tokens) > limit or size >= wanted * _MOST_CHARACTERS_PER_TOKEN:
                 return list(tokens), False
             size *= 2
-        return list(self.encode(self.text)), True
+        return list(self.encode(tidy(self.text))), True
 
 
 def frame_prompt(messages: Sequence[FramedMessage], encode: Encode, parameters: FrameParameters) -> Frame:

@@ -22,6 +22,7 @@ from analyzer.training.engine import Matrix, PooledEngine
 Progress = Callable[[int, int], None]
 
 _SHARD_PROMPTS = 256
+_FRAMING = 2  # goes up when the same parameters cut the same prompt differently
 
 
 class FeatureCache:
@@ -87,7 +88,7 @@ def cache_name(base: Revision, layers: int | None, parameters: FrameParameters, 
     facts = {
         "files": {name: record.sha256 for name, record in base.manifest.files.items()},
         "layers": layers,
-        "frame": asdict(parameters),
+        "frame": [asdict(parameters), _FRAMING],
         "instruction_set": instruction_set,
     }
     digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:12]

@@ -13,6 +13,7 @@ from analyzer.adapters.modelstore import ModelStore, Revision
 from analyzer.framing import FrameParameters
 from analyzer.importing.heads import Head
 from analyzer.training.assess import assess
+from analyzer.training.augment import augmented
 from analyzer.training.dataset import AbilityPools, GradedPrompt, read_prompts
 from analyzer.training.engine import Matrix
 from analyzer.training.features import FeatureCache, cache_name, extract_features, hidden_state_engine
@@ -39,6 +40,8 @@ class TrainingRequest:
     parameters: FrameParameters = field(default_factory=FrameParameters)
     settings: FitSettings = field(default_factory=FitSettings)
     how: str = ""
+    copies: int = 4
+    """Changed copies of every prompt with a level: trivial edits and claims about its difficulty, in turn."""
 
 
 @dataclass(frozen=True)
@@ -62,11 +65,12 @@ def train(store: ModelStore, request: TrainingRequest, bar: Bar) -> TrainingResu
 
 
 def _fit(base: Revision, prompts: Sequence[GradedPrompt], request: TrainingRequest, bar: Bar) -> FittedHead:
-    features = _features(base, prompts, request, bar).astype(np.float64)
-    used = [not (prompt.validation or prompt.faulty) for prompt in prompts]
+    used = [prompt for prompt in prompts if not (prompt.validation or prompt.faulty)]
+    used += augmented(used, copies=request.copies)
+    features = _features(base, used, request, bar).astype(np.float64)
     with bar("fitting") as update:
         update(0, 1)
-        fitted = fit_head(features[used], [p for p, keep in zip(prompts, used, strict=True) if keep], request.settings)
+        fitted = fit_head(features, used, request.settings)
         update(1, 1)
     return fitted
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analyzer.framing import FrameParameters, frame_prompt
+from analyzer.framing import FrameParameters, frame_prompt, tidy
 
 
 @dataclass(frozen=True)
@@ -117,6 +117,32 @@ def test_many_short_turns_stay_within_the_limit(tokenizer: WordTokenizer) -> Non
     assert len(frame.token_ids) <= 20
     assert tokenizer.decode(frame.token_ids).endswith("turn 254 \n go on")
     assert frame.truncated
+
+
+@pytest.mark.parametrize(
+    ("text", "tidied"),
+    [
+        ("  two  words \n", "two words"),
+        ("a \t b\t\nc", "a b\nc"),
+        ("if x:\n    y  = 1", "if x:\n    y = 1"),
+        ("one\n\ntwo", "one\n\ntwo"),
+        ("   ", ""),
+    ],
+)
+def test_blanks_that_mean_nothing_are_left_out_and_indentation_stays(text: str, tidied: str) -> None:
+    """Only the last blank of a run inside a line is kept."""
+    assert tidy(text) == tidied
+
+
+def test_stray_blanks_do_not_change_what_is_read() -> None:
+    """The frame of a prompt with a trailing blank is the frame without it."""
+    frames = [
+        frame_prompt(
+            [Message("user", text)], lambda tidied: [ord(letter) for letter in tidied], FrameParameters()
+        ).token_ids
+        for text in ("What is a monad?", "What  is a monad? ")
+    ]
+    assert frames[0] == frames[1]
 
 
 @pytest.mark.parametrize("parameters", [{"token_limit": 40}, {"head_share": 0.0}, {"head_share": 1.5}])
