@@ -6,6 +6,10 @@ import json
 import re
 import subprocess
 import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -15,6 +19,7 @@ import yaml
 
 from deploy.envoy.render import DESCRIPTOR_SET, Endpoint, EnvoyPorts, named, point, render
 from deploy.k8s.envoy import certificate, files, front, manager_of, sidecar, text
+from tests.support.free_ports import free_port_base
 from tests.support.k8s import K8S
 
 ENVOY = Path(sys.executable).with_name("envoy")
@@ -114,3 +119,46 @@ def test_the_admin_page_stays_on_loopback(path: str) -> None:
     assert listener_of(config, "analyzers" if "sidecar" in path else "front")["address"]["socket_address"][
         "address"
     ] == ("127.0.0.1" if "sidecar" in path else "0.0.0.0")
+
+
+@pytest.fixture
+def running_front(tmp_path: Path) -> Iterator[int]:
+    """An Envoy under the front's configuration on ports of this machine; the first of its three ports."""
+    base = free_port_base(3)
+    (tmp_path / "tinyroute.binpb").write_bytes(DESCRIPTOR_SET.read_bytes())
+    config = on_this_machine(front(), tmp_path)
+    config["admin"]["address"]["socket_address"]["port_value"] = base
+    for offset, name in enumerate(("front", "status"), 1):
+        listener_of(config, name)["address"]["socket_address"] = {"address": "127.0.0.1", "port_value": base + offset}
+    (tmp_path / "envoy.yaml").write_text(json.dumps(config))
+    options = ["--concurrency", "1", "--log-level", "error", "--use-dynamic-base-id"]
+    with subprocess.Popen([ENVOY, "-c", tmp_path / "envoy.yaml", *options], start_new_session=True) as process:
+        try:
+            deadline = time.monotonic() + 30
+            while ready(base + 2) != 200 and time.monotonic() < deadline:
+                time.sleep(0.05)
+            yield base
+        finally:
+            process.kill()
+
+
+def ready(port: int) -> int:
+    """What /ready answers; 0 when nobody does."""
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/ready", timeout=2) as answer:
+            return int(answer.status)
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code
+    except OSError:
+        return 0
+
+
+@pytest.mark.e2e
+def test_the_front_says_unfit_before_it_ends(running_front: int) -> None:
+    """`drain.sh`, as the kubelet runs it: unfit at once, over as soon as no call is in flight."""
+    assert ready(running_front + 2) == 200
+    script = K8S / "base/envoy/drain.sh"
+    done = subprocess.run(["bash", script, str(running_front), "0", "20"], timeout=15, check=False)
+    assert done.returncode == 0
+    assert ready(running_front + 2) == 503
