@@ -12,6 +12,9 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from servicekit.errors import NotFound
 
 WHOLE_SERVER = ""
+LIVENESS = "tinyroute.liveness"
+"""SERVING for as long as the event loop answers, also while a model loads and while the server drains: what a liveness
+probe asks for, because restarting a process that loads or drains helps nobody."""
 
 _SERVING = health_pb2.HealthCheckResponse.SERVING
 _NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
@@ -52,22 +55,28 @@ class HealthServicer(health_pb2_grpc.HealthServicer):  # type: ignore[misc, unus
 
     async def Check(self, request: Any, context: Any) -> Any:  # noqa: N802, ARG002 - the method's name in the proto
         """Answers the state now; NOT_FOUND for a service that is not here."""
-        if request.service not in self._services:
+        status = self._status_of(request.service)
+        if status == _UNKNOWN:
             raise NotFound("UNKNOWN_SERVICE", "This server has no service of that name.")
-        return health_pb2.HealthCheckResponse(status=self._status)
+        return health_pb2.HealthCheckResponse(status=status)
 
     async def Watch(self, request: Any, context: Any) -> AsyncIterator[Any]:  # noqa: N802, ARG002
         """Yields the state now and at every change, until the server drains."""
         told = None
         while True:
             changed = self._changed
-            status = self._status if request.service in self._services else _UNKNOWN
+            status = self._status_of(request.service)
             if status != told:
                 yield health_pb2.HealthCheckResponse(status=status)
                 told = status
             if self._closed:
                 return
             await changed.wait()
+
+    def _status_of(self, service: str) -> int:
+        if service == LIVENESS:
+            return int(_SERVING)
+        return int(self._status if service in self._services else _UNKNOWN)
 
     def _notify(self) -> None:
         changed, self._changed = self._changed, asyncio.Event()

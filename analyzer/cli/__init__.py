@@ -17,6 +17,7 @@ class LazyGroup(click.Group):
         "train": ("analyzer.cli.train", "train", "Fit the judge on graded prompts."),
         "eval": ("analyzer.cli.evaluate", "evaluate", "Report how well a revision predicts."),
         "data": ("analyzer.cli.data", "data", "Make training data from public sources."),
+        "rollout": ("analyzer.cli.rollout", "rollout", "Roll a revision out on Kubernetes, canary by canary."),
         "bench": ("analyzer.cli.bench", "bench", "Measure latency and throughput on this machine."),
     }
 

@@ -7,7 +7,7 @@ import pytest
 from grpc_health.v1 import health_pb2
 
 from servicekit.errors import NotFound
-from servicekit.health import HealthServicer
+from servicekit.health import LIVENESS, HealthServicer
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
@@ -58,3 +58,11 @@ async def test_closed_is_for_good() -> None:
     health.set_serving(serving=True)
     assert not health.serving
     assert "NOT_SERVING" in repr(health)
+
+
+async def test_a_process_that_loads_or_drains_is_alive() -> None:
+    """Liveness asks whether the event loop answers, not whether calls are welcome: nobody is started anew for that."""
+    health = HealthServicer(["a.B"])
+    assert (await health.Check(request(LIVENESS), None)).status == SERVING
+    health.close()
+    assert (await health.Check(request(LIVENESS), None)).status == SERVING
