@@ -17,7 +17,7 @@ READY := $(VENV)/.ready
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup model demo up test lint bench chaos fuzz protos clean
+.PHONY: help setup model demo up test lint bench peers chaos fuzz protos clean
 
 help: ## say what there is
 	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|' 2>/dev/null \
@@ -46,6 +46,10 @@ lint: $(READY) ## what a machine can point at
 
 bench: model ## measure latency, throughput and overhead on this machine (minutes)
 	$(BIN)/pytest tests -m bench -s
+
+peers: model ## race our engine against OpenVINO, ONNX Runtime and llama.cpp on the same weights (minutes)
+	UV_PROJECT_ENVIRONMENT=build/peers UV_LINK_MODE=copy $(UV) sync --frozen --quiet --group bench-peers
+	build/peers/bin/python -m analyzer bench engines --peers
 
 chaos: model ## faults under load (minutes)
 	$(BIN)/pytest tests -m chaos -s

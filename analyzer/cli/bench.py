@@ -180,15 +180,16 @@ def depth(revision: str | None, shape: str | None, layers: tuple[int, ...] | Non
 
 @bench.command()
 @click.option("--revision", help="A stored revision (default: the active one).")
-@click.option("--gguf", type=click.Path(path_type=Path, exists=True), help="The same weights for other projects.")
+@click.option("--peers", is_flag=True, help="Other projects' engines too, on the default model's GGUF file.")
+@click.option("--gguf", type=click.Path(path_type=Path, exists=True), help="With --peers: another model's GGUF file.")
 @click.option("--layers", type=click.IntRange(1), default=15, show_default=True)
 @click.option("--threads", type=click.IntRange(1), default=2, show_default=True)
 @rounds_option
 @json_option
 def engines(revision: str | None, gguf: Path | None, layers: int, threads: int, **options: Any) -> None:
-    """Prints the tuned engine beside CTranslate2 as installed and, with --gguf, beside those of other projects.
+    """Prints the tuned engine beside CTranslate2 as installed and, with --peers, beside those of other projects.
 
-    The others need the dependency group bench-peers: `make bench-peers` installs it and runs this.
+    The others need the dependency group bench-peers: `make peers` installs it and runs this.
     """
     from analyzer.bench import engines as racing  # noqa: PLC0415 - loads the model tools
     from analyzer.bench.shapes import write_depth  # noqa: PLC0415
@@ -196,13 +197,20 @@ def engines(revision: str | None, gguf: Path | None, layers: int, threads: int, 
     with tempfile.TemporaryDirectory(prefix="analyzer-bench-") as scratch, _progress("measuring") as progress:
         model, name, _ = _model(revision, None, Path(scratch))
         cut = write_depth(model.folder, Path(scratch) / "cut", layers, model.width)
-        contenders = racing.contenders_for(cut, gguf, layers, threads)
+        weights = (gguf or _default_gguf()) if options["peers"] else None
+        contenders = racing.contenders_for(cut, weights, layers, threads)
         try:
             rows = racing.race_engines(contenders, model.vocabulary, options["rounds"], progress)
         except ContenderFailedError as error:
             raise click.ClickException(f"{error}. Other projects' engines: uv sync --group bench-peers") from error
     _console().print(_engine_table(rows, f"{name}, {layers} layers, {threads} threads: median ms (tuned / this)"))
     _leave(options, "engines", rows, None)
+
+
+def _default_gguf() -> Path:
+    from analyzer.importing import pull  # noqa: PLC0415 - loads the converter
+
+    return pull.pull(pull.DEFAULT, pull.cache_folder(os.environ))
 
 
 def _engine_table(rows: Sequence[Any], title: str) -> Table:
